@@ -1,0 +1,193 @@
+"""`deocclude run`: complete the people in photographs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deocclude.errors import InputError
+
+if TYPE_CHECKING:
+    from deocclude.pipelines.deoccluder import Deoccluder
+    from deocclude.types import Deocclusion
+
+HELP = "Complete the people in photographs: masks, the completed picture, a cut-out and a JSON for each person."
+EXAMPLE = """
+deocclude run photo.jpg --output out/
+deocclude run photo.jpg --box 120,40,380,600 --box 400,60,610,590 --output out/
+deocclude run photos/ 'more/**/*.png' --mask masks/ --output out/
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One photograph: the names of its people, and where they are (None: find out)."""
+
+    path: Path
+    names: list[str]
+    boxes: list[tuple[float, float, float, float] | None]
+    mask_path: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", nargs="+", metavar="INPUT", help="photographs, folders of them, or globs")
+    parser.add_argument("--output", "-o", type=Path, default=Path("deoccluded"), metavar="DIR", help="where results go")
+    where = parser.add_argument_group("who is meant (otherwise the most prominent person)")
+    where.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE|DIR",
+        help="the visible part, white on black; or a folder of such, by stem",
+    )
+    where.add_argument(
+        "--box",
+        type=parse_box,
+        action="append",
+        metavar="X0,Y0,X1,Y1",
+        help="where to look, in pixels of the upright picture; once for each person",
+    )
+    add_method_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which method and how it runs: the same for `run` and `demo`."""
+    from deocclude.presets import PRESETS
+    from deocclude.registry import MASK_STAGES, RGB_STAGES
+
+    method = parser.add_argument_group("method")
+    method.add_argument("--preset", default="feedforward", metavar="NAME", help=f"one of: {', '.join(PRESETS)}")
+    method.add_argument("--mask-stage", metavar="NAME", help=f"another mask stage: {', '.join(MASK_STAGES)}")
+    method.add_argument("--rgb-stage", metavar="NAME", help=f"another RGB stage: {', '.join(RGB_STAGES)}")
+    method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
+    method.add_argument("--dtype", default="float32", help="of the networks: float32, bfloat16, float16")
+    method.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes on a CPU")
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """'X0,Y0,X1,Y1' to four numbers."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a box is X0,Y0,X1,Y1 in pixels; got '{text}'") from None
+    return x0, y0, x1, y1
+
+
+def run(args: argparse.Namespace) -> int:
+    from deocclude.images import find_images
+    from deocclude.pipelines.outputs import person_names, prepare_folder
+
+    paths = find_images(args.input)
+    _check_choice(args, paths)
+    boxes = args.box or [None]
+    names = person_names(paths, len(boxes))
+    inputs = [*paths, args.mask] if args.mask else paths
+    prepare_folder(args.output, (name for group in names for name in group), inputs=inputs, overwrite=args.overwrite)
+    jobs = [_Job(path, group, boxes, args.mask) for path, group in zip(paths, names, strict=True)]
+    if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
+        _open_job(jobs[0])
+    failures = _run_all(jobs, load_deoccluder(args), args.output)
+    return _report(failures, len(jobs), args.output)
+
+
+def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
+    """The method that the options of `add_method_arguments` describe."""
+    from deocclude.pipelines.deoccluder import Deoccluder
+
+    return Deoccluder.from_preset(
+        args.preset,
+        mask_stage=args.mask_stage,
+        rgb_stage=args.rgb_stage,
+        device=args.device,
+        dtype=args.dtype,
+        seed=args.seed,
+    )
+
+
+def _check_choice(args: argparse.Namespace, paths: Sequence[Path]) -> None:
+    if args.mask and args.box:
+        raise InputError("give --mask or --box, not both: the mask says where the person is")
+    if args.box and len(paths) > 1:
+        raise InputError(f"--box belongs to one photograph, and the input is {len(paths)}; run them one by one")
+    if args.mask and not args.mask.exists():
+        raise InputError(f"{args.mask}: no such file or folder")
+    if args.mask and args.mask.is_file() and len(paths) > 1:
+        raise InputError(f"--mask {args.mask} is one file for {len(paths)} photographs; give a folder of masks")
+
+
+def _run_all(jobs: Sequence[_Job], deoccluder: Deoccluder, output: Path) -> list[tuple[Path, str]]:
+    """Do every photograph; one that cannot be done is remembered with the reason, and the others go on."""
+    from tqdm import tqdm
+
+    failures: list[tuple[Path, str]] = []
+    for job in tqdm(jobs, unit="photo", disable=len(jobs) == 1, file=sys.stderr):
+        try:
+            for line in _run_job(job, deoccluder, output):
+                tqdm.write(line)
+        except InputError as error:
+            failures.append((job.path, str(error)))
+        except Exception as error:
+            if len(jobs) == 1:
+                raise
+            logger.exception("%s failed", job.path)
+            failures.append((job.path, f"{type(error).__name__}: {error}"))
+    return failures
+
+
+def _run_job(job: _Job, deoccluder: Deoccluder, output: Path) -> list[str]:
+    """All people of a photograph: first computed, then written, so that a failure leaves nothing of it."""
+    from deocclude.pipelines.outputs import write_person
+
+    image, modal_mask = _open_job(job)
+    results = [deoccluder(image, modal_mask=modal_mask, box=box) for box in job.boxes]
+    lines = []
+    for name, box, result in zip(job.names, job.boxes, results, strict=True):
+        asked: dict[str, Any] = {"asked_box_xyxy": list(box) if box else None}
+        write_person(output, name, image, result, source=job.path, extra=asked)
+        lines.append(summary(result, output / f"{name}_overview.png"))
+    return lines
+
+
+def summary(result: Deocclusion, overview_path: Path) -> str:
+    """One line about a person."""
+    seconds = sum(result.facts["seconds"].values())
+    return f"{overview_path}: {result.occlusion_ratio:.0%} of the person was hidden ({seconds:.2f} s)"
+
+
+def _open_job(job: _Job) -> tuple[Any, Any]:
+    """The photograph, uint8 (H, W, 3), and its mask, bool (H, W), if there is one."""
+    from deocclude.images import open_image, open_mask
+
+    image = open_image(job.path)
+    if job.mask_path is None:
+        return image, None
+    return image, open_mask(_mask_of(job.path, job.mask_path), image.shape[:2])
+
+
+def _mask_of(path: Path, mask_path: Path) -> Path:
+    """The mask itself, or the one in a folder with the photograph's stem."""
+    from deocclude.images import SUFFIXES
+
+    if not mask_path.is_dir():
+        return mask_path
+    found = sorted(p for p in mask_path.iterdir() if p.stem == path.stem and p.suffix.lower() in SUFFIXES)
+    if len(found) == 1:
+        return found[0]
+    listed = f"several of that stem: {', '.join(p.name for p in found)}" if found else "none of that stem"
+    raise InputError(f"{path}: needs one mask named {path.stem}.png in {mask_path}; there is {listed}")
+
+
+def _report(failures: Sequence[tuple[Path, str]], total: int, output: Path) -> int:
+    for path, reason in failures:
+        sentence = reason if str(path) in reason else f"{path}: {reason}"
+        print(f"deocclude: error: {sentence}", file=sys.stderr)
+    if total > 1:
+        print(f"{total - len(failures)} of {total} photographs done; results in {output}")
+    return 2 if failures else 0

@@ -1,0 +1,1 @@
+"""What the stages are told beside the picture: who is meant, and the joints."""

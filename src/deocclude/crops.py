@@ -1,0 +1,137 @@
+"""Square crops: the networks see a square round the person, the photograph keeps its own size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[int, int, int, int]
+"""(x0, y0, x1, y1) in pixels, x1 and y1 exclusive."""
+
+
+@dataclass(frozen=True)
+class SquareCrop:
+    """A square of the picture, in its pixels. It may leave the picture: outside is black, or False."""
+
+    left: int
+    top: int
+    side: int
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(f"side must be at least 1, got {self.side}")
+
+    @property
+    def box_xyxy(self) -> Box:
+        """The square as a box, which may leave the picture."""
+        return self.left, self.top, self.left + self.side, self.top + self.side
+
+    def inside(self, image_hw: tuple[int, int]) -> Box:
+        """The part of the square that lies in the picture; empty (x1 <= x0 or y1 <= y0) if none does."""
+        height, width = image_hw
+        x0, y0, x1, y1 = self.box_xyxy
+        return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+
+
+def crop_around(box_xyxy: Box, image_hw: tuple[int, int], *, margin: float = 2.2) -> SquareCrop:
+    """The square that shows a person and room for what is hidden.
+
+    Its side is `margin` times the box's longer side, at most the picture's longer side. It is centred on the
+    box and shifted into the picture where that is long enough, centred on the picture where it is not.
+    """
+    height, width = image_hw
+    x0, y0, x1, y1 = box_xyxy
+    side = max(1, min(math.ceil(margin * max(x1 - x0, y1 - y0)), max(height, width)))
+
+    def start(low: int, high: int, length: int) -> int:
+        if length < side:
+            return -((side - length) // 2)
+        return min(max((low + high - side) // 2, 0), length - side)
+
+    return SquareCrop(start(x0, x1, width), start(y0, y1, height), side)
+
+
+def paper_crop(box_xyxy: Box) -> SquareCrop:
+    """The square of paper B's data reader: centred on the box, side max(sqrt(3wh), 1.1w, 1.1h)."""
+    x0, y0, x1, y1 = box_xyxy
+    width, height = x1 - x0, y1 - y0
+    side = max(1, round(max(math.sqrt(3 * width * height), 1.1 * width, 1.1 * height)))
+    return SquareCrop((x0 + x1 - side) // 2, (y0 + y1 - side) // 2, side)
+
+
+def extract(array: np.ndarray, crop: SquareCrop, size: int, *, nearest: bool) -> np.ndarray:
+    """The crop of `array`, resized to (size, size[, C]), of the same dtype.
+
+    array: uint8, bool or float32 (H, W[, C]). nearest: for labels; otherwise pixels are averaged over their
+        area when shrinking and interpolated bicubically when growing. A bool mask is averaged too, and is
+        True from one half.
+    """
+    window = _window(array, crop)
+    if crop.side == size:
+        return window
+    if window.dtype == bool:
+        resized = extract(window.astype(np.uint8) * 255, SquareCrop(0, 0, crop.side), size, nearest=nearest)
+        return resized >= 128
+    method = Image.Resampling.BICUBIC if size > crop.side else Image.Resampling.BOX
+    if nearest:
+        method = Image.Resampling.NEAREST
+    return _resize(window, (size, size), method, (0, 0, crop.side, crop.side))
+
+
+def restore(values: np.ndarray, crop: SquareCrop, image_hw: tuple[int, int], *, bicubic: bool = False) -> np.ndarray:
+    """Put the values of a crop back where they came from: (H, W[, C]) of the same dtype, 0 outside the crop.
+
+    values: float32 or uint8 (S, S[, C]). Interpolated bilinearly, or bicubically for pictures.
+    """
+    canvas = np.zeros((*image_hw, *values.shape[2:]), values.dtype)
+    x0, y0, x1, y1 = box = crop.inside(image_hw)
+    if x0 < x1 and y0 < y1:
+        canvas[y0:y1, x0:x1] = restore_box(values, crop, box, bicubic=bicubic)
+    return canvas
+
+
+def restore_box(values: np.ndarray, crop: SquareCrop, box_xyxy: Box, *, bicubic: bool = False) -> np.ndarray:
+    """What `restore` gives inside a box of the picture that lies in the crop, alone: (h, w[, C])."""
+    x0, y0, x1, y1 = box_xyxy
+    size = values.shape[0]
+    if size == crop.side:
+        return values[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]
+    scale = size / crop.side
+    source = (
+        (x0 - crop.left) * scale,
+        (y0 - crop.top) * scale,
+        (x1 - crop.left) * scale,
+        (y1 - crop.top) * scale,
+    )
+    method = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    return _resize(values, (x1 - x0, y1 - y0), method, source)
+
+
+def _window(array: np.ndarray, crop: SquareCrop) -> np.ndarray:
+    """The crop at the picture's own scale, (side, side[, C])."""
+    x0, y0, x1, y1 = crop.inside(array.shape[:2])
+    if (x0, y0, x1, y1) == crop.box_xyxy:
+        return np.ascontiguousarray(array[y0:y1, x0:x1])
+    window = np.zeros((crop.side, crop.side, *array.shape[2:]), array.dtype)
+    if x0 < x1 and y0 < y1:
+        window[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left] = array[y0:y1, x0:x1]
+    return window
+
+
+def _resize(
+    array: np.ndarray,
+    size_wh: tuple[int, int],
+    method: Image.Resampling,
+    box: tuple[float, float, float, float],
+) -> np.ndarray:
+    """Pillow's resize, which filters over the area when shrinking: uint8 RGB at once, others by channel."""
+    if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2] == 3):
+        return np.array(Image.fromarray(array).resize(size_wh, method, box))
+    planes = [array] if array.ndim == 2 else [array[..., c] for c in range(array.shape[2])]
+    resized = [
+        np.asarray(Image.fromarray(np.asarray(plane, np.float32)).resize(size_wh, method, box)) for plane in planes
+    ]
+    return (resized[0] if array.ndim == 2 else np.stack(resized, axis=-1)).astype(array.dtype)

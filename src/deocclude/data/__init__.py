@@ -1,0 +1,1 @@
+"""Readers of the data sets, the occlusion-set folder, and paper B's synthesis of occluded people."""

@@ -1,0 +1,86 @@
+"""Reader of the CCP folder: street photographs of one unoccluded person each.
+
+index.csv        id, split, mask_source, width, height
+images/ID.webp
+masks/ID.png     255 person, 128 a carried bag (neither person nor background), 0 background
+parsing/ID.png   LIP-20, 255 ignore; only beside hand-annotated masks
+joints.json      BODY_25 as [x, y, confidence] in pixels
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deocclude.data.people import PersonSample, load_person, read_index
+from deocclude.errors import InputError
+from deocclude.skeletons import NUM_JOINTS
+
+COLUMNS = {"id", "split", "mask_source", "width", "height"}
+
+
+@dataclass(frozen=True, eq=False)
+class CcpRecord:
+    """Where one photograph lies, and what the index says about it.
+
+    joints: BODY_25, float32 (25, 3) of x, y in pixels and confidence in [0, 1]; zeros where nobody found
+        them.
+    annotated: the mask was drawn by hand; otherwise a person segmenter made it.
+    """
+
+    id: str
+    image_path: Path
+    mask_path: Path
+    parsing_path: Path | None
+    joints: np.ndarray
+    annotated: bool
+    width: int
+    height: int
+
+    def load(self) -> PersonSample:
+        """Read the pictures. Raises InputError that names the file."""
+        return load_person(self.image_path, self.mask_path, self.parsing_path)
+
+
+def read_ccp(root: Path, split: Literal["train", "val"]) -> list[CcpRecord]:
+    """The records of one split, in the order of the index. InputError for a folder that is not CCP's."""
+    root = Path(root)
+    joints = _read_joints(root / "joints.json")
+    rows = read_index(root / "index.csv", COLUMNS)
+    return [_record(root, row, joints) for row in rows if row["split"] == split]
+
+
+def _read_joints(path: Path) -> dict[str, Any]:
+    try:
+        joints = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); a CCP folder has a joints.json") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(joints, dict):
+        raise InputError(f"{path}: must be an object from id to joints")
+    return joints
+
+
+def _record(root: Path, row: dict[str, str], joints: dict[str, Any]) -> CcpRecord:
+    id = row["id"]
+    annotated = row["mask_source"] == "annotated"
+    try:
+        found = np.asarray(joints.get(id, np.zeros((NUM_JOINTS, 3))), np.float32).reshape(NUM_JOINTS, 3)
+        width, height = int(row["width"]), int(row["height"])
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{root}: the entry of {id} in index.csv or joints.json is malformed ({error})") from error
+    return CcpRecord(
+        id=id,
+        image_path=root / "images" / f"{id}.webp",
+        mask_path=root / "masks" / f"{id}.png",
+        parsing_path=root / "parsing" / f"{id}.png" if annotated else None,
+        joints=found,
+        annotated=annotated,
+        width=width,
+        height=height,
+    )

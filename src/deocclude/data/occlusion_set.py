@@ -1,0 +1,260 @@
+"""The occlusion set: the folder that every command reads and writes.
+
+manifest.csv             id, occlusion_ratio, occluder, …
+occluded/ID.(webp|png|jpg)   the picture with the occluder
+modal/ID.png             what is visible of the person: 255 / 0
+amodal/ID.png            the whole person: 255 / 0, 128 not scored
+whole/ID.(webp|png|jpg)  the picture without the occluder, where somebody knows it
+parsing/ID.png           LIP-20 of the whole person, 255 ignore; optional
+initial_modal/ID.png     the modal mask as a detector might give it, 255 / 0; optional
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from deocclude.data.label_maps import NOT_SCORED, PERSON, read_label_map, read_person_map
+from deocclude.errors import InputError
+from deocclude.images import open_image, save_image
+from deocclude.masks import occlusion_ratio
+
+PICTURE_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
+FOLDERS = ("occluded", "modal", "amodal", "whole", "parsing", "initial_modal")
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class OcclusionSample:
+    """One occluded person, all arrays of one size.
+
+    id: the file name without its suffix.
+    occluded: the picture with the occluder, uint8 (H, W, 3).
+    modal, amodal: the visible part and the whole person, bool (H, W), modal inside amodal.
+    not_scored: neither person nor background (a carried bag), bool (H, W), disjoint from `amodal`.
+    whole: the picture without the occluder, uint8 (H, W, 3); None where nobody knows it.
+    row: the manifest's line.
+    parsing: LIP-20 labels of the whole person, 255 ignore, uint8 (H, W), or None.
+    initial_modal: the modal mask as a detector might give it, bool (H, W), or None.
+    """
+
+    id: str
+    occluded: np.ndarray
+    modal: np.ndarray
+    amodal: np.ndarray
+    not_scored: np.ndarray
+    whole: np.ndarray | None = None
+    row: dict[str, str] = field(default_factory=dict)
+    parsing: np.ndarray | None = None
+    initial_modal: np.ndarray | None = None
+
+
+class OcclusionSet:
+    """A folder of occluded people, read one at a time.
+
+    Raises InputError that names the file: at once for a folder without a usable manifest, on access for the
+    rest.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.rows = _read_manifest(self.root / MANIFEST)
+
+    @property
+    def ids(self) -> list[str]:
+        return [row["id"] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[OcclusionSample]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> OcclusionSample:
+        row = self.rows[index]
+        id = row["id"]
+        occluded = open_image(self._picture("occluded", id))
+        size_hw = occluded.shape[:2]
+        labels = read_person_map(self.root / "amodal" / f"{id}.png", size_hw)
+        amodal = labels == PERSON
+        return OcclusionSample(
+            id=id,
+            occluded=occluded,
+            modal=self._modal(id, amodal),
+            amodal=amodal,
+            not_scored=labels == NOT_SCORED,
+            whole=self._whole(id, size_hw),
+            row=dict(row),
+            parsing=self._optional_map("parsing", id, size_hw),
+            initial_modal=None if (mask := self._optional_map("initial_modal", id, size_hw)) is None else mask >= 128,
+        )
+
+    def _picture(self, folder: str, id: str) -> Path:
+        for suffix in PICTURE_SUFFIXES:
+            path = self.root / folder / f"{id}{suffix}"
+            if path.exists():
+                return path
+        raise InputError(f"{self.root / folder / id}: no such picture (.webp, .png or .jpg), but the manifest lists it")
+
+    def _modal(self, id: str, amodal: np.ndarray) -> np.ndarray:
+        path = self.root / "modal" / f"{id}.png"
+        modal = read_person_map(path, amodal.shape) == PERSON
+        outside = int((modal & ~amodal).sum())
+        if outside:
+            raise InputError(f"{path}: {outside} of its pixels lie outside amodal/{id}.png, of which it must be a part")
+        return modal
+
+    def _whole(self, id: str, size_hw: tuple[int, int]) -> np.ndarray | None:
+        if not (self.root / "whole").is_dir():
+            return None
+        path = self._picture("whole", id)
+        whole = open_image(path)
+        if whole.shape[:2] != size_hw:
+            raise InputError(f"{path}: its size is not that of occluded/{id}")
+        return whole
+
+    def _optional_map(self, folder: str, id: str, size_hw: tuple[int, int]) -> np.ndarray | None:
+        path = self.root / folder / f"{id}.png"
+        return read_label_map(path, size_hw) if path.exists() else None
+
+
+def _read_manifest(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; an occlusion set has a manifest.csv with a column 'id'") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not rows:
+        raise InputError(f"{path}: lists nobody")
+    seen: set[str] = set()
+    for row in rows:
+        if None in row or None in row.values():
+            raise InputError(f"{path}: the line of '{row.get('id')}' has another number of columns than the heading")
+        _check_id(row.get("id", ""), path)
+        if row["id"] in seen:
+            raise InputError(f"{path}: '{row['id']}' is listed twice")
+        seen.add(row["id"])
+    return rows
+
+
+def _check_id(id: str, where: Path) -> None:
+    """An id becomes a file name: it must not lead out of the folder."""
+    if not id or id.startswith(".") or any(character in id for character in '/\\:\0\n"'):
+        raise InputError(f"{where}: '{id}' cannot be an id; it must be a plain file name without suffix")
+
+
+class OcclusionSetWriter:
+    """Writes an occlusion set whole or not at all: `with OcclusionSetWriter(root) as writer:
+    writer.write(sample)`.
+
+    Everything goes to a hidden folder beside `root`, which takes its place at the end of the `with` block; an
+    exception leaves nothing behind. `overwrite` replaces an older set, but no folder that holds anything
+    else.
+    image_format: of the pictures, both lossless; masks are PNG.
+
+    Raises InputError for a place that is taken or cannot be written and for an id used twice, and ValueError
+    for arrays that are not a sample.
+    """
+
+    def __init__(
+        self, root: str | Path, *, overwrite: bool = False, image_format: Literal["png", "webp"] = "png"
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.suffix = f".{image_format}"
+        self.rows: dict[str, dict[str, str]] = {}
+        _check_place(self.root, overwrite)
+        self._temporary = self.root.with_name(f".{self.root.name}.{os.getpid()}.partial")
+
+    def __enter__(self) -> Self:
+        try:
+            self._temporary.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{self.root}: cannot be written ({error.strerror})") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._write_manifest()
+                self._move_into_place()
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def write(self, sample: OcclusionSample) -> None:
+        """Add one person. The manifest's id and occlusion ratio are the sample's, the rest its row's."""
+        _check_id(sample.id, self.root)
+        if sample.id in self.rows:
+            raise InputError(f"{self.root}: '{sample.id}' was written already")
+        _check_sample(sample)
+        labels = sample.amodal * np.uint8(PERSON) + sample.not_scored * np.uint8(NOT_SCORED)
+        self._save("amodal", sample.id, ".png", labels)
+        self._save("modal", sample.id, ".png", sample.modal)
+        self._save("occluded", sample.id, self.suffix, sample.occluded)
+        self._save("whole", sample.id, self.suffix, sample.whole)
+        self._save("parsing", sample.id, ".png", sample.parsing)
+        self._save("initial_modal", sample.id, ".png", sample.initial_modal)
+        ratio = f"{occlusion_ratio(sample.modal, sample.amodal):.4f}"
+        self.rows[sample.id] = {**sample.row, "id": sample.id, "occlusion_ratio": ratio}
+
+    def _save(self, folder: str, id: str, suffix: str, array: np.ndarray | None) -> None:
+        if array is not None:
+            (self._temporary / folder).mkdir(exist_ok=True)
+            save_image(self._temporary / folder / f"{id}{suffix}", array)
+
+    def _write_manifest(self) -> None:
+        columns = dict.fromkeys(["id", "occlusion_ratio", *(key for row in self.rows.values() for key in row)])
+        with (self._temporary / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows.values())
+
+    def _move_into_place(self) -> None:
+        # A folder cannot be replaced by a full one in one step: the older set steps aside first.
+        older = self.root.with_name(f"{self._temporary.name}.older")
+        try:
+            if self.root.exists():
+                os.replace(self.root, older)
+            os.replace(self._temporary, self.root)
+        except OSError as error:
+            if older.exists() and not self.root.exists():
+                os.replace(older, self.root)
+            raise InputError(f"{self.root}: cannot be written ({error.strerror})") from error
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _check_place(root: Path, overwrite: bool) -> None:
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise InputError(f"{root}: exists already and is a file")
+    strangers = sorted({path.name for path in root.iterdir()} - {MANIFEST, *FOLDERS})
+    if strangers:
+        raise InputError(f"{root}: holds '{strangers[0]}', which is no part of an occlusion set; choose another folder")
+    if any(root.iterdir()) and not overwrite:
+        raise InputError(f"{root}: exists already; choose another folder or say --overwrite")
+
+
+def _check_sample(sample: OcclusionSample) -> None:
+    shape = sample.amodal.shape
+    for name in ("modal", "amodal", "not_scored", "initial_modal"):
+        mask = getattr(sample, name)
+        if mask is not None and (mask.dtype != bool or mask.shape != shape):
+            raise ValueError(f"{sample.id}: {name} must be bool {shape}, got {mask.dtype} {mask.shape}")
+    for name, wanted in (("occluded", (*shape, 3)), ("whole", (*shape, 3)), ("parsing", shape)):
+        array = getattr(sample, name)
+        if array is not None and (array.dtype != np.uint8 or array.shape != wanted):
+            raise ValueError(f"{sample.id}: {name} must be uint8 {wanted}, got {array.dtype} {array.shape}")
+    if (sample.modal & ~sample.amodal).any() or (sample.not_scored & sample.amodal).any():
+        raise ValueError(f"{sample.id}: the modal mask must lie inside the amodal one, and what is not scored outside")

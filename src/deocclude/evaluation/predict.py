@@ -1,0 +1,150 @@
+"""Run a method over an occlusion set and write its predictions; a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet
+from deocclude.errors import InputError
+from deocclude.evaluation import provenance
+from deocclude.evaluation.predictions import PredictionFolder, Record
+from deocclude.pipelines.deoccluder import Deoccluder
+from deocclude.types import Deocclusion
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[Iterable[str]], Iterable[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What the method is told about each person."""
+
+    modal: Literal["given", "predicted"] = "given"
+    """`given`: the set's true modal mask; `predicted`: the picture alone."""
+    amodal: Literal["predicted", "true"] = "predicted"
+    """`true`: the RGB stage gets the set's true amodal mask, so that it is judged alone."""
+
+    def __post_init__(self) -> None:
+        if self.amodal == "true" and self.modal == "predicted":
+            raise InputError("the true amodal mask goes with the true modal one; leave '--modal predicted' out")
+
+
+@dataclass
+class Outcome:
+    """What became of each person.
+
+    done, skipped: ids of those done now and before. failed, unreadable: sentences by id, for those the method
+    could not do and those whose files cannot be read.
+    """
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def predict(
+    deoccluder: Deoccluder,
+    people: OcclusionSet,
+    folder: PredictionFolder,
+    protocol: Protocol,
+    *,
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = iter,
+) -> Outcome:
+    """De-occlude the set's first `limit` people (all by default), except those the folder has.
+
+    A person who fails stops nobody else. Raises InputError for a folder made with other settings or weights.
+    """
+    settings = _settings(deoccluder, people, protocol)
+    record = _opened_record(folder, people.ids, settings, overwrite)
+    outcome, with_modal = Outcome(), protocol.modal == "predicted"
+    ids = people.ids[:limit]
+    try:
+        for index, person_id in enumerate(progress(ids)):
+            if folder.has(person_id, with_modal=with_modal):
+                outcome.skipped.append(person_id)
+            elif (sample := _readable(people, index, outcome)) is not None:
+                _predict_one(deoccluder, sample, folder, protocol, record, outcome)
+    finally:  # also when interrupted: the seconds of the people done are only here
+        folder.write_record(record)
+    return outcome
+
+
+def _predict_one(
+    deoccluder: Deoccluder,
+    sample: OcclusionSample,
+    folder: PredictionFolder,
+    protocol: Protocol,
+    record: Record,
+    outcome: Outcome,
+) -> None:
+    try:
+        result = deocclude_sample(deoccluder, sample, protocol)
+    except InputError as error:
+        logger.info("%s: %s", sample.id, error)
+        record.failed[sample.id] = outcome.failed[sample.id] = str(error)
+        return
+    folder.write(sample.id, result, with_modal=protocol.modal == "predicted")
+    record.facts = {key: value for key, value in result.facts.items() if key not in ("seconds", "crop_xyxy")}
+    record.seconds[sample.id] = round(sum(result.facts.get("seconds", {}).values()), 4)
+    record.failed.pop(sample.id, None)
+    outcome.done.append(sample.id)
+
+
+def deocclude_sample(deoccluder: Deoccluder, sample: OcclusionSample, protocol: Protocol) -> Deocclusion:
+    """One person of a set, by the protocol. Raises InputError where the method gives no answer."""
+    if protocol.modal == "predicted":
+        return deoccluder(sample.occluded)
+    if protocol.amodal == "true":
+        return deoccluder(sample.occluded, modal_mask=sample.modal, amodal_mask=sample.amodal)
+    return deoccluder(sample.occluded, modal_mask=sample.modal)
+
+
+def _readable(people: OcclusionSet, index: int, outcome: Outcome) -> OcclusionSample | None:
+    try:
+        return people[index]
+    except InputError as error:
+        outcome.unreadable[people.ids[index]] = str(error)
+        return None
+
+
+def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) -> dict[str, Any]:
+    """What must not change while a folder fills up: half of the figures would be another method's."""
+    parts = {
+        "conditioning": deoccluder.segmenter,
+        "mask_stage": deoccluder.mask_completer,
+        "rgb_stage": deoccluder.rgb_completer,
+    }
+    return {
+        "set": people.root.resolve().name,
+        "modal": protocol.modal,
+        "amodal": protocol.amodal,
+        "seed": deoccluder.seed,
+        **{name: getattr(part, "name", None) for name, part in parts.items()},
+        "weights_sha256": {name: getattr(part, "weights_sha256", None) for name, part in parts.items()},
+    }
+
+
+def _opened_record(folder: PredictionFolder, ids: list[str], settings: dict[str, Any], overwrite: bool) -> Record:
+    """The record to go on with; written before the first person, so that a killed run is recognised too."""
+    if overwrite:
+        folder.forget(ids)
+        record = Record()
+    else:
+        record = folder.read_record()
+    is_started = bool(record.settings) or any(folder.has(person_id, with_modal=False) for person_id in ids)
+    if is_started and record.settings != settings:
+        changed = [key for key, value in settings.items() if record.settings.get(key) != value]
+        raise InputError(
+            f"{folder.root}: holds predictions made otherwise (other {', '.join(changed)}); "
+            "choose another folder or say --overwrite"
+        )
+    record.settings, record.machine, record.commit = settings, provenance.machine(), provenance.commit()
+    folder.write_record(record)
+    return record

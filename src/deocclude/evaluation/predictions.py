@@ -1,0 +1,139 @@
+"""The folder of predictions: one method's answers on one occlusion set.
+
+amodal/ID.png      the whole person: 255 / 0
+rgb/ID.webp        the completed person in the picture's own frame (.png is read too)
+modal/ID.png       when the method found or refined it
+predictions.json   how they were made, the seconds for each person, and whom the method could not do
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deocclude.errors import InputError
+from deocclude.images import open_image, save_image
+from deocclude.types import Deocclusion
+
+RECORD_NAME = "predictions.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method said about one person, at the picture's own size.
+
+    amodal_mask, modal_mask: bool (H, W); rgb: uint8 (H, W, 3). None where the method does not give it.
+    """
+
+    amodal_mask: np.ndarray
+    modal_mask: np.ndarray | None = None
+    rgb: np.ndarray | None = None
+
+
+@dataclass
+class Record:
+    """predictions.json.
+
+    settings: what was asked for; a folder is resumed with the same settings only.
+    facts: what the method says about itself (weights' hash, …), from its latest answer.
+    seconds: of each person, the method alone, without files.
+    failed: of each person without an answer, why.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class PredictionFolder:
+    """Reads and writes one folder of predictions."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def has(self, person_id: str, *, with_modal: bool) -> bool:
+        """Whether this person is done. The amodal mask is written last: no person is left half done."""
+        return self._amodal(person_id).exists() and (not with_modal or self._modal(person_id).exists())
+
+    def write(self, person_id: str, result: Deocclusion, *, with_modal: bool) -> None:
+        """Write one person's files, replacing older ones."""
+        for name in ("rgb", "amodal", *(["modal"] if with_modal else [])):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        save_image(self.root / "rgb" / f"{person_id}.webp", result.rgb, overwrite=True)
+        if with_modal:
+            save_image(self._modal(person_id), result.modal_mask, overwrite=True)
+        save_image(self._amodal(person_id), result.amodal_mask, overwrite=True)
+
+    def forget(self, person_ids: Iterable[str]) -> None:
+        """Remove these people's predictions and the record."""
+        for person_id in person_ids:
+            for path in (self._amodal(person_id), self._modal(person_id), *self._rgb_candidates(person_id)):
+                path.unlink(missing_ok=True)
+        (self.root / RECORD_NAME).unlink(missing_ok=True)
+
+    def read(self, person_id: str, size_hw: tuple[int, int]) -> Prediction | None:
+        """One person's prediction; None where the method gave no amodal mask.
+
+        Raises InputError for a file that cannot be read or is not of the picture's size (H, W).
+        """
+        if not self._amodal(person_id).exists():
+            return None
+        modal, rgb = self._modal(person_id), self._rgb(person_id)
+        return Prediction(
+            amodal_mask=_read(self._amodal(person_id), size_hw)[..., 0] > 127,
+            modal_mask=_read(modal, size_hw)[..., 0] > 127 if modal.exists() else None,
+            rgb=_read(rgb, size_hw) if rgb is not None else None,
+        )
+
+    def read_record(self) -> Record:
+        """predictions.json; an empty record for a folder that another program wrote."""
+        path = self.root / RECORD_NAME
+        if not path.exists():
+            return Record()
+        try:
+            return Record(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: is not a record of predictions ({error}); remove it") from error
+
+    def write_record(self, record: Record) -> None:
+        """Replace predictions.json."""
+        write_json(self.root / RECORD_NAME, vars(record))
+
+    def _amodal(self, person_id: str) -> Path:
+        return self.root / "amodal" / f"{person_id}.png"
+
+    def _modal(self, person_id: str) -> Path:
+        return self.root / "modal" / f"{person_id}.png"
+
+    def _rgb(self, person_id: str) -> Path | None:
+        return next((path for path in self._rgb_candidates(person_id) if path.exists()), None)
+
+    def _rgb_candidates(self, person_id: str) -> list[Path]:
+        return [self.root / "rgb" / f"{person_id}{suffix}" for suffix in (".webp", ".png")]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file at once or not at all: whoever reads it never sees half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def _read(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    picture = open_image(path)
+    if picture.shape[:2] != size_hw:
+        raise InputError(
+            f"{path}: is {picture.shape[1]}x{picture.shape[0]}, its picture {size_hw[1]}x{size_hw[0]}; "
+            "predictions have the picture's own size"
+        )
+    return picture

@@ -1,0 +1,1 @@
+"""Metrics: functions of one picture, and averages that have names."""

@@ -1,0 +1,1 @@
+"""The order of the steps, from a photograph to its completed person."""

@@ -1,0 +1,279 @@
+"""The whole method: find the person, complete the mask, complete the picture, put it back into the
+photograph.
+
+Networks work on a square crop; everything that is returned has the photograph's own size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from deocclude.crops import Box, SquareCrop, crop_around, extract
+from deocclude.errors import InputError
+from deocclude.images import as_image, as_mask, image_to_tensor
+from deocclude.masks import invisible_mask, mask_box
+from deocclude.pipelines.compositing import composite
+from deocclude.pipelines.photograph import (
+    CompletedMask,
+    better_crop,
+    checked_box,
+    in_photograph,
+    mask_on_crop,
+    resized,
+    resized_labels,
+)
+from deocclude.presets import preset
+from deocclude.registry import build_mask_stage, build_rgb_stage
+from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+FIRST_MARGIN = 2.2
+"""Crop side over the visible part's longer side: half of the person may be hidden."""
+
+
+class Segmenter(Protocol):
+    """Finds people and their joints; `conditioning.segmenter.EmbeddedSegmenter` is one."""
+
+    name: str
+
+    def __call__(self, image: np.ndarray, box_xyxy: Box | None = None) -> Person: ...
+    def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray: ...
+
+
+class Deoccluder:
+    """De-occludes one person of a photograph.
+
+    segmenter: finds the person where no mask is given, and the joints; None if a mask always is.
+    mask_completer, rgb_completer: the two stages, already on `device`.
+    seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter | None,
+        mask_completer: MaskCompleter,
+        rgb_completer: RgbCompleter,
+        *,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.segmenter = segmenter
+        self.mask_completer = mask_completer
+        self.rgb_completer = rgb_completer
+        self.device = torch.device(device)
+        self.seed = seed
+
+    @classmethod
+    def from_preset(
+        cls,
+        name: str,
+        *,
+        mask_stage: str | None = None,
+        rgb_stage: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+        seed: int = 0,
+    ) -> Deoccluder:
+        """A preset (`presets.PRESETS`), with stages exchanged by name if wanted (`registry`).
+
+        dtype: of the networks' arithmetic, float32 by default. Raises InputError for an unknown name, a
+            device this
+        machine lacks, and missing weights.
+        """
+        from deocclude.conditioning.segmenter import load_segmenter
+
+        chosen = preset(name)
+        device, dtype = _checked_device(device), _checked_dtype(dtype)
+        return cls(
+            load_segmenter(device=device, dtype=dtype),
+            build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
+            build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
+            device=device,
+            seed=seed,
+        )
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: Image | np.ndarray | Tensor,
+        modal_mask: Image | np.ndarray | Tensor | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        *,
+        amodal_mask: Image | np.ndarray | Tensor | None = None,
+    ) -> Deocclusion:
+        """Complete one person.
+
+        image: a PIL picture, uint8 (H, W, 3) or float in [0, 1], or a tensor ([1,] 3, H, W)
+            (`images.as_image`).
+        modal_mask: the visible part of the person, of the same size; it is taken as exact.
+        box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent
+            one.
+        amodal_mask: with `modal_mask`, the whole person in stage 1's place, to judge stage 2 alone.
+
+        Raises InputError for input that cannot be used and where nobody is found.
+        """
+        clock = _Clock()
+        # 1. The person: from the mask given, or from the segmenter.
+        with clock.step("find_person"):
+            image = as_image(image)
+            person = self._find_person(image, modal_mask, box)
+            known_amodal = _known_amodal(amodal_mask, modal_mask, person)
+        # 2. The whole body (stage 1), on a crop; once more if what it found asks for another crop.
+        with clock.step("mask_completion"):
+            is_guess = modal_mask is None
+            crop = crop_around(person.box_xyxy, image.shape[:2], margin=FIRST_MARGIN)
+            completed = self._complete_mask(image, person, crop, is_guess, known_amodal)
+            if other := better_crop(completed.amodal_mask, crop, self.mask_completer.size):
+                completed = self._complete_mask(image, person, other, is_guess, known_amodal)
+        # 3. Its picture (stage 2), and back into the photograph.
+        with clock.step("rgb_completion"):
+            rgb = self._complete_rgb(image, completed)
+        return Deocclusion(
+            rgb=rgb,
+            modal_mask=completed.modal_mask,
+            amodal_mask=completed.amodal_mask,
+            amodal_probability=completed.amodal_probability,
+            joints=person.joints,
+            facts={
+                **self.facts,
+                "modal_mask_from": "segmenter" if is_guess else "given",
+                "crop_xyxy": list(completed.crop.box_xyxy),
+                "seconds": clock.seconds,
+            },
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is the same for every picture: the method, its weights, seed, device. For a JSON file."""
+        from deocclude import __version__
+
+        parts = {
+            "conditioning": self.segmenter,
+            "mask_completion": self.mask_completer,
+            "rgb_completion": self.rgb_completer,
+        }
+        return {
+            "deocclude_version": __version__,
+            "method": {step: getattr(part, "name", None) for step, part in parts.items()},
+            "weights_sha256": {step: getattr(part, "weights_sha256", None) for step, part in parts.items()},
+            "seed": self.seed,
+            "device": str(self.device),
+        }
+
+    def _find_person(self, image: np.ndarray, modal_mask: Any, box: Any) -> Person:
+        if modal_mask is not None and box is not None:
+            raise InputError("give a modal mask or a box, not both: the mask says where the person is")
+        if modal_mask is not None:
+            mask = as_mask(modal_mask, (image.shape[0], image.shape[1]))
+            mask_xyxy = mask_box(mask)
+            assert mask_xyxy is not None, "as_mask refuses empty masks"
+            joints = self.segmenter.locate_joints(image, mask_xyxy) if self.segmenter else None
+            return Person(mask_xyxy, mask, joints)
+        if self.segmenter is None:
+            raise InputError("there is no segmenter here to find the person; give a modal mask")
+        return self.segmenter(image, None if box is None else checked_box(box, (image.shape[0], image.shape[1])))
+
+    def _complete_mask(
+        self,
+        image: np.ndarray,
+        person: Person,
+        crop: SquareCrop,
+        is_guess: bool,
+        known_amodal: np.ndarray | None,
+    ) -> CompletedMask:
+        size = self.mask_completer.size
+        on_crop = self.mask_completer(
+            self._tensor(extract(image, crop, size, nearest=False)),
+            self._tensor(mask_on_crop(person.modal_mask, crop, size)),
+            joints=self._joints_on_crop(person.joints, crop, size),
+            refine_modal=is_guess,
+        )
+        completed = in_photograph(on_crop, crop, person.modal_mask, is_guess)
+        if known_amodal is None:
+            return completed
+        return replace(completed, amodal_mask=known_amodal, amodal_probability=known_amodal.astype(np.float32))
+
+    def _complete_rgb(self, image: np.ndarray, completed: CompletedMask) -> np.ndarray:
+        crop, size = completed.crop, self.rgb_completer.size
+        if not invisible_mask(completed.modal_mask, completed.amodal_mask).any():
+            return image.copy()
+        # From the photograph, so that stage 2 gets the masks that are returned, at its own size.
+        modal_mask = self._tensor(mask_on_crop(completed.modal_mask, crop, size))
+        amodal_mask = self._tensor(mask_on_crop(completed.amodal_mask, crop, size)) | modal_mask
+        completion = MaskCompletion(
+            modal_mask,
+            amodal_mask,
+            resized(completed.on_crop.amodal_probability, size),
+            resized_labels(completed.on_crop.modal_parsing, modal_mask),
+            resized_labels(completed.on_crop.amodal_parsing, amodal_mask),
+        )
+        generated = self.rgb_completer(
+            self._tensor(extract(image, crop, size, nearest=False)),
+            completion,
+            generator=torch.Generator(self.device).manual_seed(self.seed),
+        )
+        picture = generated[0].permute(1, 2, 0).float().cpu().numpy()
+        return composite(image, picture, crop, completed.modal_mask, completed.amodal_mask)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """A picture uint8 (S, S, 3) or a mask bool (S, S) as the stages want it."""
+        tensor = image_to_tensor(array) if array.ndim == 3 else torch.from_numpy(array.copy())[None, None]
+        return tensor.to(self.device)
+
+    def _joints_on_crop(self, joints: np.ndarray | None, crop: SquareCrop, size: int) -> Tensor | None:
+        """Joints (25, 3) of the photograph to (1, 25, 3) in the pixels of the resized crop."""
+        if joints is None:
+            return None
+        on_crop = joints.copy()
+        on_crop[:, :2] = (joints[:, :2] - (crop.left, crop.top)) * (size / crop.side)
+        return torch.from_numpy(on_crop)[None].to(self.device)
+
+
+class _Clock:
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def _known_amodal(amodal_mask: Any, modal_mask: Any, person: Person) -> np.ndarray | None:
+    if amodal_mask is None:
+        return None
+    if modal_mask is None:
+        raise InputError("an amodal mask goes with a modal mask: give both")
+    height, width = person.modal_mask.shape
+    return as_mask(amodal_mask, (height, width), "amodal_mask") | person.modal_mask
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    try:
+        checked = torch.device(device)
+        torch.empty(0, device=checked)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{device}' is not available here; try cpu") from error
+    return checked
+
+
+def _checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype or torch.float32
+    if dtype not in known:
+        raise InputError(f"no dtype '{dtype}'; choose from {', '.join(known)}")
+    return known[dtype]

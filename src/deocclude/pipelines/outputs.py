@@ -1,0 +1,160 @@
+"""The files a photograph's people become: their names, known beforehand, and their writing, all or none."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deocclude.errors import InputError
+from deocclude.images import colour_profile, encode_image
+from deocclude.pipelines.overview import overview
+from deocclude.skeletons import BODY_25
+from deocclude.types import Deocclusion
+
+PICTURES = ("modal", "amodal", "invisible", "completed", "cutout", "overview")
+"""What is written for a person, beside the JSON: NAME_modal.png and so on."""
+_WITH_PROFILE = ("completed", "cutout", "overview")
+
+
+def file_names(name: str) -> list[str]:
+    """The files of one person, pictures first."""
+    return [*(f"{name}_{kind}.png" for kind in PICTURES), f"{name}.json"]
+
+
+def person_names(paths: Sequence[Path], num_people: int = 1) -> list[list[str]]:
+    """A name for each person of each photograph, so that no two share a file.
+
+    A photograph is called by its stem, and further people get _2, _3, …. Where names would meet, the
+    photographs concerned add their suffix, then their folder, then a hash of their path. The result depends
+    on nothing but `paths`.
+    """
+    spellings = [_spellings(path) for path in paths]
+    chosen = [0] * len(paths)
+    while True:
+        names = [_numbered(spelled[level], num_people) for spelled, level in zip(spellings, chosen, strict=True)]
+        # Compared without case: on many file systems A.png and a.png are one file.
+        uses = Counter(name.casefold() for group in names for name in group)
+        meeting = [i for i, group in enumerate(names) if any(uses[name.casefold()] > 1 for name in group)]
+        longer = [i for i in meeting if chosen[i] + 1 < len(spellings[i])]
+        if not longer:
+            return names
+        for i in longer:
+            chosen[i] += 1
+
+
+def _spellings(path: Path) -> list[str]:
+    path = path.resolve()
+    stem, suffix, folder = path.stem, path.suffix[1:].lower(), path.parent.name
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    return [stem, f"{stem}_{suffix}", f"{folder}_{stem}_{suffix}", f"{stem}_{suffix}_{digest}"]
+
+
+def _numbered(name: str, num_people: int) -> list[str]:
+    return [name if person == 1 else f"{name}_{person}" for person in range(1, num_people + 1)]
+
+
+def prepare_folder(folder: Path, names: Iterable[str], *, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Make the output folder and see, before any computing, that all files can be written there.
+
+    Raises InputError if not: it cannot be made or written, files exist and `overwrite` is not set, or one of
+    them is an input.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write results there ({error.strerror or error})") from error
+    planned = [folder / file for name in names for file in file_names(name)]
+    sources = {path.resolve() for path in inputs}
+    if clash := [path for path in planned if path.resolve() in sources]:
+        raise InputError(f"{clash[0]} is an input and would be overwritten; choose another --output")
+    if not overwrite and (existing := [path for path in planned if path.exists()]):
+        others = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise InputError(f"{existing[0]}{others} exists already; give --overwrite, or another --output")
+
+
+def write_person(
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    result: Deocclusion,
+    *,
+    source: Path,
+    extra: dict[str, Any] | None = None,
+) -> list[Path]:
+    """Write the files of one person and return their paths; all of them appear at the end, or none.
+
+    image: the photograph, uint8 (H, W, 3); source: its file. extra: more for the JSON. Existing files are
+        replaced:
+    `prepare_folder` has asked. Raises InputError if the folder cannot be written.
+    """
+    pictures = {
+        "modal": result.modal_mask,
+        "amodal": result.amodal_mask,
+        "invisible": result.invisible_mask,
+        "completed": result.rgb,
+        "cutout": result.cutout,
+        "overview": overview(image, result),
+    }
+    profile = colour_profile(source)
+    try:
+        with _staging(folder, name) as staging:
+            for kind, array in pictures.items():
+                icc_profile = profile if kind in _WITH_PROFILE else None
+                encode_image(staging / f"{name}_{kind}.png", array, icc_profile=icc_profile)
+            text = json.dumps(describe(name, result, source) | (extra or {}), indent=2) + "\n"
+            (staging / f"{name}.json").write_text(text, encoding="utf-8")
+            # The JSON comes last: where it is, all the others are.
+            for file in file_names(name):
+                os.replace(staging / file, folder / file)
+    except OSError as error:
+        raise InputError(f"{folder / name}: cannot write the results ({error.strerror or error})") from error
+    return [folder / file for file in file_names(name)]
+
+
+def describe(name: str, result: Deocclusion, source: Path) -> dict[str, Any]:
+    """What the JSON says: where the person is, what was invented, and how, from which file."""
+    height, width = result.modal_mask.shape
+    return {
+        "input": {
+            "file": source.name,
+            "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            "width": width,
+            "height": height,
+        },
+        "box_xyxy": list(result.box_xyxy),
+        "occlusion_ratio": round(result.occlusion_ratio, 6),
+        "invented_pixels": {"count": int(result.invisible_mask.sum()), "mask": f"{name}_invisible.png"},
+        "joints": _named_joints(result.joints),
+        **result.facts,
+        "files": {kind: f"{name}_{kind}.png" for kind in PICTURES},
+    }
+
+
+def _named_joints(joints: np.ndarray | None) -> dict[str, list[float]] | None:
+    """Each joint's x, y (pixels of the upright photograph) and confidence."""
+    if joints is None:
+        return None
+    return {joint: [round(float(value), 3) for value in row] for joint, row in zip(BODY_25, joints, strict=True)}
+
+
+@contextlib.contextmanager
+def _staging(folder: Path, name: str) -> Iterator[Path]:
+    """A hidden folder beside the results, on the same disk, gone afterwards."""
+    staging = folder / f".{name}.{os.getpid()}.partial"
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""From the command line's words to a task and its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
+from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
+from deocclude.models.segmenter import SEGMENTER_PRESETS, SegmenterNetwork
+from deocclude.training.loop import Task
+from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
+from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features, imagenet_state_dict
+from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
+from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
+from deocclude.training.store import join, load_coco_people, load_occluders, load_photos
+from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
+from deocclude.weights import load_network
+
+NUM_PEOPLE_AS_OCCLUDERS = 400
+NUM_SHAPES = 400
+COCO_REPEATS = 3
+
+# What the shipped weights were trained with: no adversary and no feature distance on the masks, which cost a CPU more
+# than they bring at this length, and the terms that count people instead of pixels.
+COMPACT_MASK_LOSSES = MaskLossConfig(
+    parsing=0.2, adversarial=0.0, l1=0.0, perceptual=0.0, occluder_weight=4.0, soft_iou=0.5
+)
+COMPACT_RGB_LOSSES = RgbLossConfig(
+    adversarial=0.0, l1=0.5, invisible_l1=0.0, invisible_l1_per_person=1.0, perceptual=0.05, style=0.0
+)
+
+
+def best_device(name: str | None) -> torch.device:
+    """The device of that name; without a name, a GPU where there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def build_synthesis(
+    people: Path,
+    occluders: Path,
+    occluder_images: Path,
+    *,
+    limit: int | None,
+    seed: int,
+    device: str | None,
+    with_coco_people: bool = False,
+) -> BatchSynthesis:
+    """Photographs and occluders on the training device; for the segmenter, COCO's people too (`COCO_REPEATS` times)."""
+    photos = load_photos(people, limit=limit)
+    patches = load_occluders(
+        occluders,
+        occluder_images,
+        photos,
+        num_people=min(NUM_PEOPLE_AS_OCCLUDERS, len(photos)),
+        num_shapes=NUM_SHAPES,
+        seed=seed,
+    )
+    if with_coco_people:
+        photos = join([photos] + [load_coco_people(occluders, occluder_images)] * COCO_REPEATS)
+    chosen = best_device(device)
+    return BatchSynthesis(photos.to(chosen), patches.to(chosen), BatchSynthesisConfig())
+
+
+def build_task(
+    network: str,
+    *,
+    config: str,
+    losses: str,
+    start: Path | None,
+    templates: Path | None,
+    mask_network: Path | None,
+    vgg16: Path | None,
+    device: str | None,
+) -> Task:
+    """The network, fresh or from `start`, with its losses."""
+    if network == "segmenter":
+        return _segmenter_task(start)
+    paper = losses == "paper"
+    if network == "mask-completion":
+        mask_losses = MaskLossConfig() if paper else COMPACT_MASK_LOSSES
+        features = _features(vgg16, device) if mask_losses.perceptual else None
+        return MaskCompletionTask(_mask_network(config, start, templates), mask_losses, features=features)
+    rgb_losses = RgbLossConfig() if paper else COMPACT_RGB_LOSSES
+    features = _features(vgg16, device) if rgb_losses.perceptual or rgb_losses.style else None
+    parser = None
+    if mask_network is not None:
+        parser = load_network(mask_network, expected="MaskCompletionNetwork")[0].to(best_device(device))
+    rgb_network = RgbCompletionNetwork(RGB_COMPLETION_PRESETS[config])
+    if start is not None:
+        rgb_network = load_network(start, expected="RgbCompletionNetwork")[0]
+    return RgbCompletionTask(rgb_network, rgb_losses, features=features, mask_network=parser)
+
+
+def _segmenter_task(start: Path | None) -> SegmenterTask:
+    if start is not None:
+        return SegmenterTask(load_network(start, expected="SegmenterNetwork")[0], SegmenterLossConfig())
+    network = SegmenterNetwork(SEGMENTER_PRESETS["compact"])
+    network.encoder.load_imagenet(imagenet_state_dict())
+    return SegmenterTask(network, SegmenterLossConfig())
+
+
+def _mask_network(config: str, start: Path | None, templates: Path | None) -> MaskCompletionNetwork:
+    if start is not None:
+        return load_network(start, expected="MaskCompletionNetwork")[0]
+    chosen = MASK_COMPLETION_PRESETS[config]
+    if templates is None:
+        return MaskCompletionNetwork(replace(chosen, num_templates=0))
+    centres = load_file(templates)["templates"]
+    network = MaskCompletionNetwork(replace(chosen, num_templates=len(centres), template_size=centres.shape[-1]))
+    network.templates.copy_(centres)
+    return network
+
+
+def _features(vgg16: Path | None, device: str | None) -> EfficientNetFeatures | Vgg16Features:
+    extractor = Vgg16Features(vgg16) if vgg16 is not None else EfficientNetFeatures()
+    return extractor.to(best_device(device))

@@ -1,0 +1,125 @@
+"""What the stages take and return: shapes, dtypes and ranges are said here once.
+
+Inside the package a picture is float32 (B, 3, H, W) in [0, 1] and a mask bool (B, 1, H, W), on a square crop round the
+person. At the border, one person is a `Deocclusion`: NumPy arrays at the photograph's own size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from deocclude import masks
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person found in a photograph, in its pixels.
+
+    box_xyxy: (x0, y0, x1, y1), x1 and y1 exclusive.
+    modal_mask: the visible part, bool (H, W).
+    joints: BODY_25 order, float32 (25, 3) of x, y, confidence in [0, 1]; None where nobody looked for them.
+    """
+
+    box_xyxy: tuple[int, int, int, int]
+    modal_mask: np.ndarray
+    joints: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class MaskCompletion:
+    """What a mask stage returns, on the crop it was given.
+
+    modal_mask: the visible part, as given or as the stage refined it, bool (B, 1, H, W).
+    amodal_mask: the whole person, a superset of `modal_mask`, bool (B, 1, H, W).
+    amodal_probability: before thresholding, float32 (B, 1, H, W) in [0, 1].
+    modal_parsing, amodal_parsing: LIP-20 label of each pixel, int64 (B, H, W), 0 outside the mask; None where the stage
+        has no parsing.
+    """
+
+    modal_mask: Tensor
+    amodal_mask: Tensor
+    amodal_probability: Tensor
+    modal_parsing: Tensor | None = None
+    amodal_parsing: Tensor | None = None
+
+
+class MaskCompleter(Protocol):
+    """Stage 1: image, modal mask (, joints) to amodal mask. `size` is the side of the square crop it works on."""
+
+    name: str
+    size: int
+
+    def __call__(
+        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
+    ) -> MaskCompletion:
+        """Complete a batch. `refine_modal`: the given mask is a detector's guess and may be corrected."""
+        ...
+
+
+class RgbCompleter(Protocol):
+    """Stage 2: image, modal mask, amodal mask (, words) to the picture of the person.
+
+    Returns float32 (B, 3, H, W) in [0, 1]. Only the invisible region of it is used: `pipelines.compositing` keeps
+    every known pixel.
+    """
+
+    name: str
+    size: int
+
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Deocclusion:
+    """One de-occluded person, in the pixel grid of the photograph.
+
+    rgb: the completed photograph, uint8 (H, W, 3); equal to the input bit for bit outside the invisible mask.
+    modal_mask, amodal_mask: bool (H, W), modal inside amodal.
+    amodal_probability: float32 (H, W) in [0, 1].
+    joints: BODY_25, float32 (25, 3) of x, y, confidence; None where nobody looked for them.
+    facts: how it was made (method, weights' hash, seed, seconds): what the JSON says beside the masks.
+    """
+
+    rgb: np.ndarray
+    modal_mask: np.ndarray
+    amodal_mask: np.ndarray
+    amodal_probability: np.ndarray
+    joints: np.ndarray | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def invisible_mask(self) -> np.ndarray:
+        """The invented pixels, bool (H, W)."""
+        return masks.invisible_mask(self.modal_mask, self.amodal_mask)
+
+    @property
+    def occlusion_ratio(self) -> float:
+        """Share of the person that was hidden, in [0, 1]."""
+        return masks.occlusion_ratio(self.modal_mask, self.amodal_mask)
+
+    @property
+    def box_xyxy(self) -> tuple[int, int, int, int]:
+        """Tight box of the amodal mask."""
+        box = masks.mask_box(self.amodal_mask)
+        assert box is not None, "a de-occluded person is never empty"
+        return box
+
+    @property
+    def cutout(self) -> np.ndarray:
+        """The whole person alone, uint8 (H, W, 4): transparent, and black, outside the amodal mask."""
+        alpha = self.amodal_mask[..., None].astype(np.uint8)
+        return np.concatenate([self.rgb * alpha, alpha * 255], axis=-1)

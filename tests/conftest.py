@@ -1,0 +1,27 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_torch_thread() -> None:
+    """Miniatures are too small to share out; more threads only contend with whatever else runs."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The project's data folder, not part of the repository; a test that needs it is skipped without it."""
+    folder = Path(os.environ.get("DEOCCLUDE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside the repository, and DEOCCLUDE_SHARED_DATA names no folder")
+    return folder

@@ -1,0 +1,168 @@
+"""Small stand-ins that several test files share: seeded networks, stages and a segmenter with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from deocclude.crops import Box
+from deocclude.errors import InputError
+from deocclude.masks import mask_box
+from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
+from deocclude.models.feedforward.rgb_completion import RgbCompletionConfig, RgbCompletionNetwork
+from deocclude.models.segmenter import SegmenterNetwork, SegmenterOutput
+from deocclude.types import MaskCompletion, Person
+from deocclude.weights import save_network
+
+TINY_MASK = MaskCompletionConfig(base_channels=4, stride=4, num_templates=2, template_size=8)
+TINY_RGB = RgbCompletionConfig(channels=4, levels=3, attention=("enc3",))
+
+
+def mask_network(config: MaskCompletionConfig = TINY_MASK) -> MaskCompletionNetwork:
+    torch.manual_seed(1)
+    return MaskCompletionNetwork(config).eval()
+
+
+def rgb_network(config: RgbCompletionConfig = TINY_RGB) -> RgbCompletionNetwork:
+    torch.manual_seed(2)
+    return RgbCompletionNetwork(config).eval()
+
+
+def segmenter_network(*, finds: bool) -> SegmenterNetwork:
+    """The real class, made to see a person in every pixel or in none."""
+    from deocclude.models.segmenter import SegmenterConfig
+
+    torch.manual_seed(3)
+    network = SegmenterNetwork(SegmenterConfig(decoder_channels=(8, 8, 8))).eval()
+    last = network.mask_head[-2]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 5.0 if finds else -5.0)
+    return network
+
+
+def write_assets(folder: Path, *, finds: bool = True) -> None:
+    """The three weights files of the package, in miniature."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in (
+        ("mask_completion", mask_network()),
+        ("rgb_completion", rgb_network()),
+        ("segmenter", segmenter_network(finds=finds)),
+    ):
+        save_network(folder / f"{name}.safetensors", network, network.config)
+
+
+class GrowDown:
+    """Mask stage: the person goes on for as many rows as can be seen of it, 0.9 sure."""
+
+    name = "grow-down"
+
+    def __init__(self, size: int = 32) -> None:
+        self.size = size
+        self.calls = 0
+
+    def __call__(
+        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
+    ) -> MaskCompletion:
+        self.calls += 1
+        self.joints = joints
+        self.refine_modal = refine_modal
+        assert modal_mask.dtype == torch.bool and modal_mask.shape == image[:, :1].shape
+        box = mask_box(modal_mask[0, 0].cpu().numpy())
+        assert box is not None
+        x0, y0, x1, y1 = box
+        amodal_mask = modal_mask.clone()
+        amodal_mask[..., y0 : 2 * y1 - y0, x0:x1] = True
+        return MaskCompletion(modal_mask, amodal_mask, amodal_mask * 0.9)
+
+
+class Paint:
+    """RGB stage: one colour everywhere."""
+
+    name = "paint"
+    weights_sha256 = "0" * 64
+
+    def __init__(self, colour: tuple[float, float, float] = (0.0, 1.0, 0.0), size: int = 32) -> None:
+        self.colour, self.size = colour, size
+
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        return torch.tensor(self.colour).view(1, 3, 1, 1).expand_as(image)
+
+
+class Noise(Paint):
+    """RGB stage: whatever the generator draws."""
+
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        return torch.rand(image.shape, generator=generator)
+
+
+class RedSegmenter:
+    """Takes what is red for a person; its joints are all in the middle of the box."""
+
+    name = "red"
+
+    def __call__(self, image: np.ndarray, box_xyxy: Box | None = None) -> Person:
+        mask = (image[..., 0] > 200) & (image[..., 1] < 50)
+        box = mask_box(mask)
+        if box is None:
+            raise InputError("no person found in the picture")
+        return Person(box, mask, self.locate_joints(image, box))
+
+    def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray:
+        x0, y0, x1, y1 = box_xyxy
+        return np.tile(np.array([(x0 + x1) / 2, (y0 + y1) / 2, 0.5], np.float32), (25, 1))
+
+
+class RedNetwork(nn.Module):
+    """In the segmenter network's place: red inside the box is the person, a joint sits where blue is strongest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(20.0))
+        self.boxes: list[Tensor] = []
+
+    def forward(self, image: Tensor, box: Tensor) -> SegmenterOutput:
+        self.boxes.append(box)
+        red = (image[:, :1] - image[:, 1:2]) * box
+        blue = nn.functional.avg_pool2d(image[:, 2:], 4)
+        return SegmenterOutput((red - 0.5) * self.scale, blue.expand(-1, 25, -1, -1) * self.scale - 10)
+
+
+def photograph(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
+    """Noise, uint8 (H, W, 3), never red."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    image[..., 0] //= 2
+    return image
+
+
+def with_red_person(image: np.ndarray, box_xyxy: Box) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with a red rectangle in it, and its mask."""
+    x0, y0, x1, y1 = box_xyxy
+    image, mask = image.copy(), np.zeros(image.shape[:2], bool)
+    mask[y0:y1, x0:x1] = True
+    image[mask] = (255, 0, 0)
+    return image, mask
+
+
+def write_png(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == bool else array).save(path)
+    return path

@@ -1,0 +1,124 @@
+"""People made on the training device: what must hold of every batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deocclude.training.imperfect_masks import detector_like
+from deocclude.training.store import NOT_SCORED, PATCH_SIZE, PERSON, PHOTO_SIZE, PhotoStore
+from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig, SynthesisBatch, modal_parsing
+
+CONFIG = BatchSynthesisConfig()
+
+
+def body_store(count: int = 4) -> PhotoStore:
+    """Photographs of a block with a bag at its side: left half label 14 (left arm), right half label 15."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(count, 1, PHOTO_SIZE, PHOTO_SIZE, dtype=torch.uint8)
+    labels[:, :, 40:250, 100:190] = PERSON
+    labels[:, :, 150:200, 190:215] = NOT_SCORED
+    parsing = torch.zeros_like(labels)
+    parsing[:, :, 40:250, 100:145], parsing[:, :, 40:250, 145:190] = 14, 15
+    images = torch.randint(0, 256, (count, 3, PHOTO_SIZE, PHOTO_SIZE), generator=generator, dtype=torch.uint8)
+    joints = torch.zeros(count, 25, 3)
+    joints[:, 2] = torch.tensor([-0.25, -0.5, 1.0])  # right shoulder
+    joints[:, 5] = torch.tensor([0.25, -0.5, 1.0])  # left shoulder
+    box = torch.tensor([100, 40, 190, 250]) / PHOTO_SIZE * 2 - 1
+    return PhotoStore(images, labels, parsing, joints, box.expand(count, 4).clone())
+
+
+def patches(count: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    occluders = torch.randint(0, 256, (count, 4, PATCH_SIZE, PATCH_SIZE), generator=generator, dtype=torch.uint8)
+    occluders[:, 3] = 0
+    occluders[:, 3, 20:108, 30:98] = 255
+    return occluders
+
+
+def make(config: BatchSynthesisConfig = CONFIG, *, seed: int = 0, people: int = 16, size: int = 64) -> SynthesisBatch:
+    indices = torch.arange(people) % 4
+    return BatchSynthesis(body_store(), patches(), config)(indices, size, torch.Generator().manual_seed(seed))
+
+
+def test_modal_is_amodal_without_the_occluder_and_bags_are_never_a_target() -> None:
+    batch = make()
+    assert torch.equal(batch.modal_mask, batch.amodal_mask & ~batch.occluder_mask)
+    assert (~batch.scored).any()
+    assert not (batch.amodal_mask & ~batch.scored).any()
+
+
+def test_only_occluders_change_the_picture() -> None:
+    batch = make(replace(CONFIG, noise=0.0))
+    untouched = ~torch.nn.functional.max_pool2d(batch.occluder_mask.float(), 5, 1, 2).bool().expand(-1, 3, -1, -1)
+    torch.testing.assert_close(batch.occluded[untouched], batch.whole[untouched])
+    assert not torch.equal(batch.occluded, batch.whole)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    first, again, other = make(), make(), make(seed=1)
+    assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in vars(first))
+    assert not torch.equal(first.occluded, other.occluded)
+
+
+def test_ratios_spread_up_to_the_largest_wanted() -> None:
+    config = replace(CONFIG, max_ratio=0.5, cut_by_frame=0.0, far_view=0.0)
+    batch = make(config, people=128)
+    areas = batch.amodal_mask.flatten(1).sum(1)
+    ratio = 1 - batch.modal_mask.flatten(1).sum(1) / areas
+    counts = torch.histc(ratio, bins=5, min=0, max=0.5)
+    assert (counts > 8).all()
+    assert (ratio < 0.75).all()
+
+
+def test_nothing_hidden_means_nothing_pasted() -> None:
+    batch = make(replace(CONFIG, nothing_hidden=1.0))
+    assert torch.equal(batch.modal_mask, batch.amodal_mask)
+    assert not batch.occluder_mask.any()
+
+
+def test_a_flip_swaps_left_and_right_in_parsing_and_joints() -> None:
+    """In every picture, flipped or not, the person's own sides stay where the mirror puts them."""
+    batch = make(replace(CONFIG, cut_by_frame=0.0, far_view=0.0), people=32)
+    columns = torch.arange(64).expand(32, 64, 64).float()
+    # Label 14 is painted on the left half of the photograph; flipped, that half is on the right and called 15.
+    left, right = (columns.where(batch.parsing == label, torch.nan).flatten(1).nanmean(1) for label in (14, 15))
+    assert (left < right).all()
+    assert (batch.joints[:, 2, 0] < batch.joints[:, 5, 0]).all()
+
+
+def test_joints_move_with_the_body() -> None:
+    batch = make(people=32)
+    x, y = batch.joints[:, 2, 0], batch.joints[:, 2, 1]
+    inside = (x > 2) & (x < 62) & (y > 2) & (y < 62)
+    labels = batch.amodal_mask[torch.arange(32), 0, y.long().clamp(0, 63), x.long().clamp(0, 63)]
+    assert labels[inside].all()
+
+
+def test_modal_parsing_is_the_visible_part() -> None:
+    batch = make()
+    parsing = modal_parsing(batch.parsing, batch.modal_mask)
+    visible = batch.modal_mask[:, 0]
+    assert torch.equal(parsing[visible], batch.parsing[visible])
+    assert (parsing[~visible] == 0).all()
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_detector_errors_are_as_large_as_paper_bs(size: int) -> None:
+    """Mean IoU with the true mask about 0.775, at every training size."""
+    batch = make(replace(CONFIG, cut_by_frame=0.1, far_view=0.1), people=192, size=size)
+    generator = torch.Generator().manual_seed(0)
+    detected = detector_like(batch.modal_mask, batch.occluder_mask, generator, exact=0.0) > 0.5
+    union = (detected | batch.modal_mask).flatten(1).sum(1)
+    ious = (detected & batch.modal_mask).flatten(1).sum(1)[union > 0] / union[union > 0]
+    assert abs(ious.mean().item() - 0.775) < 0.05
+
+
+def test_exact_masks_are_exact() -> None:
+    batch = make()
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(
+        detector_like(batch.modal_mask, batch.occluder_mask, generator, exact=1.0) > 0.5, batch.modal_mask
+    )

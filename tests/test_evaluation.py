@@ -1,0 +1,406 @@
+"""predict, score, table and gallery on a small set made here, with the real pipeline and trivial stages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deocclude.baselines.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
+from deocclude.cli.main import main
+from deocclude.data.coco import read_coco
+from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet, OcclusionSetWriter
+from deocclude.errors import InputError
+from deocclude.evaluation.gallery import (
+    SET_TITLES,
+    Photo,
+    answers_of_folder,
+    answers_of_method,
+    chosen,
+    occluded_people,
+    photo_strips,
+    set_strips,
+)
+from deocclude.evaluation.predict import Protocol, predict
+from deocclude.evaluation.predictions import Prediction, PredictionFolder
+from deocclude.evaluation.score import Scores, score_person, score_set, write_scores
+from deocclude.evaluation.sheets import TILE, contact_sheets
+from deocclude.evaluation.table import method_table, ratio_table
+from deocclude.pipelines.deoccluder import Deoccluder
+from deocclude.types import MaskCompletion, Person
+
+SIDE = 48
+NUM_PEOPLE = 4
+BENCH_POINTS = {"copy-input": (0.717, 0.000, 0.283), "convex-hull": (0.736, 0.359, 0.342)}
+
+
+def person(index: int) -> OcclusionSample:
+    """A grey rectangle on noise, more of it hidden by a bar with each index (nothing at 0), and a bag."""
+    rng = np.random.default_rng(index)
+    amodal, bag = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
+    amodal[8:40, 14:34] = True
+    bag[20:26, 34:38] = True
+    whole = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    whole[amodal] = 60 + 20 * index
+    occluder = np.zeros_like(amodal)
+    occluder[16 : 16 + 6 * index] = True
+    occluded = np.where(occluder[..., None], np.uint8(250), whole)
+    return OcclusionSample(f"person_{index}", occluded, amodal & ~occluder, amodal, bag, whole, {"occluder": "bar"})
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> OcclusionSet:
+    with OcclusionSetWriter(tmp_path / "set") as writer:
+        for index in range(NUM_PEOPLE):
+            writer.write(person(index))
+    return OcclusionSet(tmp_path / "set")
+
+
+class CentreSegmenter:
+    """Finds the dark pixels where the rectangle is; nobody in a picture whose corner is black."""
+
+    name = "centre"
+    weights_sha256 = "0" * 64
+
+    def __call__(self, image: np.ndarray, box_xyxy: tuple[int, int, int, int] | None = None) -> Person:
+        if not image[0, 0].any():
+            raise InputError("no person found in the picture; say where with a box")
+        mask = np.zeros(image.shape[:2], bool)
+        mask[8:40, 14:34] = image[8:40, 14:34].max(axis=2) < 200
+        return Person((14, 8, 34, 40), mask)
+
+    def locate_joints(self, image: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
+        return np.zeros((25, 3), np.float32)
+
+
+def method(mask_stage=None, rgb_stage=None, segmenter=None) -> Deoccluder:
+    return Deoccluder(segmenter, mask_stage or ConvexHullMask(SIDE), rgb_stage or MeanColourRgb(SIDE))
+
+
+@pytest.fixture
+def predicted(people: OcclusionSet, tmp_path: Path) -> PredictionFolder:
+    folder = PredictionFolder(tmp_path / "hull")
+    predict(method(), people, folder, Protocol())
+    return folder
+
+
+def scored(folder: PredictionFolder, people: OcclusionSet) -> dict:
+    return write_scores(score_set(people, folder), folder, set_name="set")
+
+
+# --- predict ------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_the_files_of_the_layout(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    files = {str(path.relative_to(predicted.root)) for path in predicted.root.rglob("*") if path.is_file()}
+    record = json.loads((predicted.root / "predictions.json").read_text())
+
+    assert files == {
+        "predictions.json",
+        *(f"amodal/{name}.png" for name in people.ids),
+        *(f"rgb/{name}.webp" for name in people.ids),
+    }
+    assert record["settings"]["mask_stage"] == "convex-hull" and record["settings"]["modal"] == "given"
+    assert set(record["seconds"]) == set(people.ids) and record["machine"]["threads"] >= 1
+
+
+def test_the_completed_picture_survives_the_files_bit_for_bit(
+    people: OcclusionSet, predicted: PredictionFolder
+) -> None:
+    sample = people[2]
+    prediction = predicted.read(sample.id, (SIDE, SIDE))
+    invisible = prediction.amodal_mask & ~sample.modal
+
+    assert invisible.any()
+    assert np.array_equal(prediction.rgb[~invisible], sample.occluded[~invisible])
+    assert not np.array_equal(prediction.rgb[invisible], sample.occluded[invisible])
+
+
+def test_a_stopped_run_goes_on_where_it_was(people: OcclusionSet, tmp_path: Path) -> None:
+    folder = PredictionFolder(tmp_path / "stopped")
+    first = predict(method(), people, folder, Protocol(), limit=2)
+    (folder.root / "amodal" / "person_1.png").unlink()
+    second = predict(method(), people, folder, Protocol())
+
+    assert first.done == ["person_0", "person_1"] and first.skipped == []
+    assert second.skipped == ["person_0"] and second.done == ["person_1", "person_2", "person_3"]
+    assert set(folder.read_record().seconds) == set(people.ids)
+
+
+def test_an_interrupted_run_keeps_the_seconds_of_those_done(people: OcclusionSet, tmp_path: Path) -> None:
+    def interrupted(ids):
+        yield from list(ids)[:2]
+        raise KeyboardInterrupt
+
+    folder = PredictionFolder(tmp_path / "interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        predict(method(), people, folder, Protocol(), progress=interrupted)
+
+    assert set(folder.read_record().seconds) == {"person_0", "person_1"}
+
+
+def test_a_folder_never_mixes_two_methods(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    other = method(mask_stage=CopyInputMask(SIDE))
+
+    with pytest.raises(InputError, match="other mask_stage"):
+        predict(other, people, predicted, Protocol())
+    outcome = predict(other, people, predicted, Protocol(), limit=1, overwrite=True)
+
+    assert outcome.done == ["person_0"]
+    assert predicted.read("person_2", (SIDE, SIDE)) is None
+
+
+def test_other_weights_are_another_method(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    retrained = ConvexHullMask(SIDE)
+    retrained.weights_sha256 = "1" * 64
+
+    with pytest.raises(InputError, match="weights_sha256"):
+        predict(method(mask_stage=retrained), people, predicted, Protocol())
+
+
+def test_the_found_modal_mask_is_written_when_it_is_the_methods_own(people: OcclusionSet, tmp_path: Path) -> None:
+    folder = PredictionFolder(tmp_path / "own")
+    predict(method(segmenter=CentreSegmenter()), people, folder, Protocol(modal="predicted"))
+
+    assert scored(folder, people)["overall"]["modal_iou_mean"] > 0.9
+
+
+def test_the_true_amodal_mask_reaches_the_rgb_stage(people: OcclusionSet, tmp_path: Path) -> None:
+    class SeesAmodal:
+        name, size, area = "sees-amodal", SIDE, 0
+
+        def __call__(self, image, completion: MaskCompletion, *, words=None, generator=None) -> torch.Tensor:
+            SeesAmodal.area = int(completion.amodal_mask.sum())
+            return image
+
+    folder = PredictionFolder(tmp_path / "true")
+    predict(
+        method(mask_stage=CopyInputMask(SIDE), rgb_stage=SeesAmodal()),
+        people,
+        folder,
+        Protocol(amodal="true"),
+    )
+
+    assert SeesAmodal.area == int(people[-1].amodal.sum())
+    assert scored(folder, people)["overall"]["iou_mean"] == 1
+    with pytest.raises(InputError, match="true modal"):
+        Protocol(modal="predicted", amodal="true")
+
+
+# --- bad people ---------------------------------------------------------------------------------------------
+
+
+def test_one_bad_file_stops_nobody(people: OcclusionSet, tmp_path: Path) -> None:
+    (people.root / "occluded" / "person_1.png").write_bytes(b"\x89PNG broken")
+    folder = PredictionFolder(tmp_path / "bad")
+
+    outcome = predict(method(), people, folder, Protocol())
+    scores = score_set(people, folder)
+
+    assert list(outcome.unreadable) == ["person_1"] and len(outcome.done) == NUM_PEOPLE - 1
+    assert list(scores.unreadable) == ["person_1"] and len(scores.rows) == NUM_PEOPLE - 1
+
+
+def test_a_method_that_finds_nobody_is_scored_as_an_empty_answer(people: OcclusionSet, tmp_path: Path) -> None:
+    sample = person(2)
+    sample.occluded[0, 0] = 0
+    with OcclusionSetWriter(tmp_path / "hard") as writer:
+        writer.write(sample)
+    hard, folder = OcclusionSet(tmp_path / "hard"), PredictionFolder(tmp_path / "nobody")
+
+    outcome = predict(method(segmenter=CentreSegmenter()), hard, folder, Protocol(modal="predicted"))
+    scores = score_set(hard, folder)
+
+    assert "no person found" in outcome.failed["person_2"] and scores.failed == ["person_2"]
+    assert scores.rows[0]["iou"] == 0 and scores.rows[0]["invisible_iou"] == 0 and scores.rows[0]["mask_l1"] == 1
+    assert scores.rows[0]["rgb_l1"] > 0 and scores.rows[0]["content_l1"] > 0
+
+
+# --- score --------------------------------------------------------------------------------------------------
+
+
+def test_the_truth_itself_gets_full_marks(people: OcclusionSet, tmp_path: Path) -> None:
+    sample = people[2]
+    row = score_person(sample, Prediction(sample.amodal, sample.modal, sample.whole))
+
+    assert (row["iou"], row["invisible_iou"], row["modal_iou"], row["mask_l1"]) == (1, 1, 1, 0)
+    assert row["content_l1"] == row["rgb_l1"] == row["rgb_l1_true_mask"] == 0 and row["psnr"] == math.inf
+
+
+def test_a_bag_costs_nothing(people: OcclusionSet) -> None:
+    sample = people[2]
+    with_bag = Prediction(sample.amodal | sample.not_scored, None, sample.whole)
+
+    row = score_person(sample, with_bag)
+
+    assert sample.not_scored.any() and row["iou"] == 1 and row["mask_l1"] == 0 and row["rgb_l1"] == 0
+
+
+def test_scores_files_hold_every_person_and_add_up(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    summary = scored(predicted, people)
+    rows = list(csv.DictReader((predicted.root / "scores.csv").open()))
+
+    assert [row["id"] for row in rows] == people.ids
+    assert summary["overall"]["n"] == NUM_PEOPLE
+    assert summary["overall"]["undefined"]["invisible_iou"] == 1  # person_0 has nothing hidden
+    assert rows[0]["invisible_iou"] == "" and rows[0]["modal_iou"] == ""
+    assert sum(part["n"] for part in summary["by_ratio"].values()) == NUM_PEOPLE - 1
+    for row in rows:
+        assert float(row["rgb_l1"]) == pytest.approx(
+            float(row["rgb_l1_visible"]) + float(row["rgb_l1_invisible"]), rel=1e-4
+        )
+    mean = np.mean([float(row["iou"]) for row in rows])
+    assert summary["overall"]["iou_mean"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_nobody_predicted_is_an_error_with_the_way_out(people: OcclusionSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="deocclude predict"):
+        score_set(people, PredictionFolder(tmp_path / "empty"))
+
+
+def test_a_prediction_of_another_size_is_named(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    Image.new("L", (10, 10)).save(predicted.root / "amodal" / "person_1.png")
+
+    assert "10x10" in score_set(people, predicted).unreadable["person_1"]
+
+
+# --- table --------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_a_folder_and_the_figures_of_the_scores(
+    people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path
+) -> None:
+    copied = PredictionFolder(tmp_path / "copy-input")
+    predict(method(CopyInputMask(SIDE), CopyInputRgb(SIDE)), people, copied, Protocol())
+    summaries = [scored(folder, people) for folder in (copied, predicted)]
+
+    lines = method_table([copied.root, predicted.root]).splitlines()
+    heads, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if "--" not in line)
+
+    assert [row[0] for row in rows] == ["copy-input", "hull"]
+    for row, summary in zip(rows, summaries, strict=True):
+        assert row[heads.index("mIoU")] == f"{summary['overall']['iou_mean']:.3f}"
+        assert row[heads.index("modal IoU")] == "–"
+        assert row[heads.index("n")] == str(NUM_PEOPLE)
+    assert len({len(line) for line in lines}) == 1
+    assert len(ratio_table([copied.root]).splitlines()) == 2 + 6
+
+
+def test_a_folder_without_scores_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="deocclude score"):
+        method_table([tmp_path])
+    (tmp_path / "scores.json").write_text("[]")
+    with pytest.raises(InputError, match="not a score file"):
+        method_table([tmp_path])
+
+
+# --- gallery ------------------------------------------------------------------------------------------------
+
+
+def test_the_gallery_is_drawn_by_seed(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    def sheets(seed: int) -> list[np.ndarray]:
+        indices = chosen(range(len(people)), 3, rng=np.random.default_rng(seed))
+        return contact_sheets(set_strips(people, indices, answers_of_folder(predicted)), SET_TITLES)
+
+    first, again = sheets(0), sheets(0)
+
+    assert len(first) == 1 and first[0].dtype == np.uint8 and first[0].shape[1] > 6 * TILE
+    assert np.array_equal(first[0], again[0])
+    assert any(not np.array_equal(first[0], sheets(seed)[0]) for seed in range(1, 4))
+
+
+def test_answers_made_on_the_spot_are_those_of_predict(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    strips = [
+        set_strips(people, [2], answer)[0]
+        for answer in (answers_of_method(method(), Protocol()), answers_of_folder(predicted))
+    ]
+
+    assert strips[0].caption == strips[1].caption and "inv" in strips[0].caption
+    assert np.array_equal(strips[0].pictures[2], strips[1].pictures[2])
+
+
+def test_photographs_without_truth_and_without_people(people: OcclusionSet, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.png"
+    Image.new("RGB", (SIDE, SIDE)).save(empty)
+    photos = [Photo(people.root / "occluded" / "person_2.png"), Photo(empty), Photo(tmp_path / "none.png")]
+
+    strips = photo_strips(photos, method(segmenter=CentreSegmenter()))
+
+    assert all(picture is not None for picture in strips[0].pictures) and "hidden" in strips[0].caption
+    assert strips[1].pictures[1:] == (None, None, None) and "no person found" in strips[1].caption
+    assert strips[2].pictures[0] is None and "no such file" in strips[2].caption
+    assert len(contact_sheets(strips, ("input", "modal", "amodal", "completed"))) == 1
+
+
+def test_people_beside_other_objects_are_taken_from_a_coco_file(tmp_path: Path) -> None:
+    """Of three people: one shares its place with a chair, one stands alone, one is too small to be looked at."""
+    boxes = [(1, [10, 10, 60, 150]), (2, [40, 60, 60, 60]), (1, [200, 10, 60, 150]), (1, [45, 70, 20, 40])]
+    annotations = [
+        {
+            "id": index,
+            "image_id": 7,
+            "category_id": category,
+            "bbox": [x, y, w, h],
+            "area": w * h,
+            "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+        }
+        for index, (category, (x, y, w, h)) in enumerate(boxes)
+    ]
+    content = {
+        "images": [{"id": 7, "file_name": "street.jpg", "width": 300, "height": 200}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "chair"}],
+        "annotations": annotations,
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+
+    photos = occluded_people(read_coco(tmp_path / "instances.json", tmp_path))
+
+    assert photos == [Photo(tmp_path / "street.jpg", (10, 10, 70, 160), "street #0")]
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_the_verbs_hand_files_to_each_other(
+    people: OcclusionSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output, sheets = str(people.root), str(tmp_path / "pred"), str(tmp_path / "sheets")
+    monkeypatch.setattr(Deoccluder, "from_preset", classmethod(lambda cls, *args, **options: method()))
+
+    assert main(["predict", "--data", data, "--output", output, "--limit", "3"]) == 0
+    assert main(["score", "--data", data, "--predictions", output]) == 0
+    assert "1   without a prediction" in capsys.readouterr().out
+    assert main(["table", output]) == 0
+    assert "mIoU-inv" in capsys.readouterr().out
+    assert main(["gallery", "--data", data, "--predictions", output, "--output", sheets, "--count", "2"]) == 0
+    assert main(["gallery", "--data", data, "--predictions", output, "--output", sheets]) == 2
+    assert [path.name for path in Path(sheets).iterdir()] == ["people_seed0_0.png"]
+
+
+# --- the benchmark ------------------------------------------------------------------------------------------
+
+
+def test_the_floor_of_the_benchmark(shared_data: Path) -> None:
+    """The reference points of the bench set: what a mask stage and an RGB stage that know nothing get."""
+    scores = {name: Scores() for name in BENCH_POINTS}
+    for sample in OcclusionSet(shared_data / "bench"):
+        image = torch.from_numpy(sample.occluded).permute(2, 0, 1)[None].float() / 255
+        modal_mask = torch.from_numpy(sample.modal)[None, None]
+        for name, stage in (("copy-input", CopyInputMask()), ("convex-hull", ConvexHullMask())):
+            amodal_mask = stage(image, modal_mask).amodal_mask[0, 0].numpy()
+            colour = MeanColourRgb()(image, MaskCompletion(modal_mask, modal_mask, modal_mask.float()))
+            painted = np.where(sample.modal[..., None], sample.occluded, colour[0].permute(1, 2, 0).numpy() * 255)
+            scores[name].rows.append(score_person(sample, Prediction(amodal_mask, None, painted)))
+    for name, points in BENCH_POINTS.items():
+        rows = scores[name].rows
+        means = [np.nanmean([row[column] for row in rows]) for column in ("iou", "invisible_iou", "mask_l1")]
+        assert len(rows) == 200
+        # The reference hull was drawn by another library: "about", its L1 most of all.
+        assert means == pytest.approx(points, abs=0.007 if name == "convex-hull" else 0.0006)
+        assert np.nanmean([row["content_l1"] for row in rows]) == pytest.approx(0.213, abs=0.0006)
