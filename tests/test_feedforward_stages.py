@@ -8,6 +8,7 @@ from miniatures import TINY_MASK, mask_network, rgb_network
 from torch import Tensor
 
 from deocclude.errors import InputError
+from deocclude.parsing import FLIPPED_LABELS
 from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
 from deocclude.presets import PRESETS, preset
 from deocclude.registry import MASK_STAGES, RGB_STAGES, build_mask_stage, build_rgb_stage
@@ -76,7 +77,7 @@ def test_rgb_stage_gets_one_hot_parts() -> None:
     amodal_mask[..., 40:60, 20:40] = True
     labels = torch.randint(0, 20, (2, 64, 64), generator=torch.Generator().manual_seed(0))
     network = Witness()
-    FeedforwardRgbCompleter(network)(  # type: ignore[arg-type]
+    FeedforwardRgbCompleter(network, mirror=False)(  # type: ignore[arg-type]
         image, MaskCompletion(modal_mask, amodal_mask, amodal_mask.float(), labels, labels)
     )
     _, modal, amodal, modal_parts, amodal_parts = network.tensors
@@ -85,7 +86,7 @@ def test_rgb_stage_gets_one_hot_parts() -> None:
         assert parts.shape == (2, 19, 64, 64) and parts.is_floating_point()
         assert torch.equal(parts.sum(1), ((labels > 0) & mask[:, 0]).float())
         assert torch.equal(parts[:, 13], ((labels == 14) & mask[:, 0]).float())
-    FeedforwardRgbCompleter(network)(  # type: ignore[arg-type]
+    FeedforwardRgbCompleter(network, mirror=False)(  # type: ignore[arg-type]
         image, MaskCompletion(modal_mask, amodal_mask, amodal_mask.float())
     )
     assert not network.tensors[3].any() and network.tensors[4].shape == (2, 19, 64, 64)
@@ -98,6 +99,28 @@ def test_real_networks_in_a_row() -> None:
         rgb = FeedforwardRgbCompleter(rgb_network().to(dtype))(image, completion)
         assert rgb.shape == image.shape and rgb.dtype == torch.float32
         assert rgb.min() >= 0 and rgb.max() <= 1 and not rgb.requires_grad
+
+
+def test_a_mirrored_person_gets_the_mirrored_answer() -> None:
+    """Left and right parts exchanged included; a network by itself does not keep this law."""
+    image, modal_mask = inputs()
+    swap = torch.tensor(FLIPPED_LABELS)
+    answers = []
+    for flipped in (False, True):
+        given = [value.flip(-1) if flipped else value for value in (image, modal_mask)]
+        completion = FeedforwardMaskCompleter(mask_network())(*given)
+        rgb = FeedforwardRgbCompleter(rgb_network())(given[0], completion)
+        assert completion.amodal_parsing is not None
+        parsing = completion.amodal_parsing
+        maps = [completion.amodal_probability, rgb, swap[parsing] if flipped else parsing]
+        answers.append([value.flip(-1) if flipped else value for value in maps])
+    for straight, mirrored in zip(*answers, strict=True):
+        torch.testing.assert_close(straight, mirrored, rtol=1e-4, atol=1e-5)
+    alone = FeedforwardMaskCompleter(mask_network(), mirror=False)
+    assert not torch.allclose(
+        alone(image, modal_mask).amodal_probability,
+        alone(image.flip(-1), modal_mask.flip(-1)).amodal_probability.flip(-1),
+    )
 
 
 def test_unknown_names_list_the_choices() -> None:

@@ -13,3 +13,5 @@ IGNORE_LABEL = 255
 
 FLIPPED_LABELS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 14, 17, 16, 19, 18)
 """Label of each class after a horizontal flip: left and right parts change places."""
+FLIPPED_PARTS = [label - 1 for label in FLIPPED_LABELS[1:]]
+"""The same among the 19 parts."""

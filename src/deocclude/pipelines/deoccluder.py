@@ -1,5 +1,4 @@
-"""The whole method: find the person, complete the mask, complete the picture, put it back into the
-photograph.
+"""The whole method: find the person, complete the mask, complete the picture, put it back into the photograph.
 
 Networks work on a square crop; everything that is returned has the photograph's own size.
 """
@@ -86,8 +85,7 @@ class Deoccluder:
     ) -> Deoccluder:
         """A preset (`presets.PRESETS`), with stages exchanged by name if wanted (`registry`).
 
-        dtype: of the networks' arithmetic, float32 by default. Raises InputError for an unknown name, a
-            device this
+        dtype: of the networks' arithmetic, float32 by default. Raises InputError for an unknown name, a device this
         machine lacks, and missing weights.
         """
         from deocclude.conditioning.segmenter import load_segmenter

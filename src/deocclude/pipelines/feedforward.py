@@ -1,4 +1,4 @@
-"""Paper B's two networks as stages: logits to masks, labels to one-hots (its sections 4.1 and 4.2)."""
+"""Paper B's two networks as stages: logits to masks, labels to one-hots (its sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
-from deocclude.parsing import NUM_LABELS, NUM_PARTS
+from deocclude.models.feedforward.mask_completion import mean_logits, mirrored, parsing_labels
+from deocclude.models.feedforward.rgb_completion import one_hot_parts
+from deocclude.parsing import FLIPPED_PARTS
 from deocclude.types import MaskCompletion
 from deocclude.weights import asset_path, load_network
 
@@ -23,15 +24,24 @@ CROP_SIZE = 256
 
 
 class FeedforwardMaskCompleter:
-    """Stage 1 of paper B on crops (B, 3, size, size)."""
+    """Stage 1 of paper B on crops (B, 3, size, size).
+
+    mirror: ask the network about the mirrored crop too and average (ours; False is the paper).
+    """
 
     name = "feedforward"
 
     def __init__(
-        self, network: MaskCompletionNetwork, *, size: int = CROP_SIZE, weights_sha256: str | None = None
+        self,
+        network: MaskCompletionNetwork,
+        *,
+        size: int = CROP_SIZE,
+        mirror: bool = True,
+        weights_sha256: str | None = None,
     ) -> None:
         self.network = network.eval()
         self.size = size
+        self.mirror = mirror
         self.weights_sha256 = weights_sha256
 
     @torch.inference_mode()
@@ -40,7 +50,10 @@ class FeedforwardMaskCompleter:
     ) -> MaskCompletion:
         """image float (B, 3, H, W) in [0, 1], modal_mask bool (B, 1, H, W), no joints, to the completion."""
         dtype = _dtype(self.network)
-        logits = self.network(image.to(dtype), modal_mask.to(dtype))
+        inputs = image.to(dtype), modal_mask.to(dtype)
+        logits = self.network(*inputs)
+        if self.mirror:
+            logits = mean_logits(logits, mirrored(self.network(*(value.flip(-1) for value in inputs))))
         if refine_modal and logits.modal is not None:
             modal_mask = _or_given(logits.modal > 0, modal_mask)
         amodal_probability = logits.amodal.float().sigmoid()
@@ -50,21 +63,30 @@ class FeedforwardMaskCompleter:
             modal_mask,
             amodal_mask,
             amodal_probability,
-            _labels(logits.modal_parsing, modal_mask),
-            _labels(logits.amodal_parsing, amodal_mask),
+            parsing_labels(logits.modal_parsing, modal_mask),
+            parsing_labels(logits.amodal_parsing, amodal_mask),
         )
 
 
 class FeedforwardRgbCompleter:
-    """Stage 2 of paper B on crops (B, 3, size, size). It draws nothing at random and reads no words."""
+    """Stage 2 of paper B on crops (B, 3, size, size). It draws nothing at random and reads no words.
+
+    mirror: ask the network about the mirrored crop too and average (ours; False is the paper).
+    """
 
     name = "feedforward"
 
     def __init__(
-        self, network: RgbCompletionNetwork, *, size: int = CROP_SIZE, weights_sha256: str | None = None
+        self,
+        network: RgbCompletionNetwork,
+        *,
+        size: int = CROP_SIZE,
+        mirror: bool = True,
+        weights_sha256: str | None = None,
     ) -> None:
         self.network = network.eval()
         self.size = size
+        self.mirror = mirror
         self.weights_sha256 = weights_sha256
 
     @torch.inference_mode()
@@ -78,13 +100,16 @@ class FeedforwardRgbCompleter:
     ) -> Tensor:
         """image float (B, 3, H, W) in [0, 1] to the network's own picture, float32 (B, 3, H, W) in [0, 1]."""
         dtype = _dtype(self.network)
-        rgb: Tensor = self.network(
-            image.to(dtype),
-            completion.modal_mask.to(dtype),
-            completion.amodal_mask.to(dtype),
-            _one_hot_parts(completion.modal_parsing, completion.modal_mask).to(dtype),
-            _one_hot_parts(completion.amodal_parsing, completion.amodal_mask).to(dtype),
+        pictures = image, completion.modal_mask, completion.amodal_mask
+        parts = (
+            one_hot_parts(completion.modal_parsing, completion.modal_mask),
+            one_hot_parts(completion.amodal_parsing, completion.amodal_mask),
         )
+        rgb: Tensor = self.network(*(value.to(dtype) for value in (*pictures, *parts)))
+        if self.mirror:
+            swapped = (maps[:, FLIPPED_PARTS] for maps in parts)
+            mirrored_rgb = self.network(*(value.to(dtype).flip(-1) for value in (*pictures, *swapped)))
+            rgb = (rgb + mirrored_rgb.flip(-1)) / 2
         return rgb.float()
 
 
@@ -112,22 +137,3 @@ def _or_given(refined: Tensor, given: Tensor) -> Tensor:
     """The refined masks; the given one where refinement left nothing of a person."""
     has_person = refined.flatten(1).any(dim=1).view(-1, 1, 1, 1)
     return torch.where(has_person, refined, given)
-
-
-def _labels(logits: Tensor | None, mask: Tensor) -> Tensor | None:
-    """Parsing logits (B, 20, h, w) to labels int64 (B, H, W), background outside the mask."""
-    if logits is None:
-        return None
-    logits = F.interpolate(logits.float(), mask.shape[-2:], mode="bilinear", align_corners=False)
-    inside = mask[:, 0]
-    labels = torch.zeros(inside.shape, dtype=torch.int64, device=mask.device)
-    labels[inside] = logits.movedim(1, -1)[inside].argmax(dim=-1)  # the person is a small part of the crop
-    return labels
-
-
-def _one_hot_parts(labels: Tensor | None, mask: Tensor) -> Tensor:
-    """Labels (B, H, W) to a map of each part but background, bool (B, 19, H, W); all False without any."""
-    if labels is None:
-        return mask.new_zeros(len(mask), NUM_PARTS, *mask.shape[-2:])
-    parts = torch.arange(1, NUM_LABELS, device=labels.device).view(1, -1, 1, 1)
-    return (labels[:, None] == parts) & mask

@@ -95,8 +95,7 @@ def write_person(
 ) -> list[Path]:
     """Write the files of one person and return their paths; all of them appear at the end, or none.
 
-    image: the photograph, uint8 (H, W, 3); source: its file. extra: more for the JSON. Existing files are
-        replaced:
+    image: the photograph, uint8 (H, W, 3); source: its file. extra: more for the JSON. Existing files are replaced:
     `prepare_folder` has asked. Raises InputError if the folder cannot be written.
     """
     pictures = {

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One training run. The defaults are the ones the shipped weights were trained with, but for the length."""
+    """One training run."""
 
     steps: int = 10_000
     """Optimiser steps."""

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deocclude.masks import invisible_mask
 from deocclude.models.feedforward.discriminator import PatchDiscriminator
-from deocclude.models.feedforward.mask_completion import MaskCompletionNetwork
-from deocclude.models.feedforward.rgb_completion import RgbCompletionNetwork, dim_background
-from deocclude.parsing import IGNORE_LABEL, NUM_LABELS
+from deocclude.models.feedforward.mask_completion import MaskCompletionNetwork, parsing_labels
+from deocclude.models.feedforward.rgb_completion import RgbCompletionNetwork, dim_background, one_hot_parts
+from deocclude.parsing import IGNORE_LABEL
 from deocclude.training.losses import (
     Features,
     discriminator_loss,
@@ -125,26 +124,17 @@ class RgbCompletionTask:
 
     def _parts(self, batch: SynthesisBatch, generator: torch.Generator, dropout: float) -> tuple[Tensor, Tensor]:
         """One-hot body parts (B, 19, H, W) of the modal and the amodal mask; zeros for people who get none."""
-        modal = amodal = torch.where(batch.parsing == IGNORE_LABEL, 0, batch.parsing)
+        labelled = torch.where(batch.parsing == IGNORE_LABEL, 0, batch.parsing)
+        modal: Tensor | None = labelled
+        amodal: Tensor | None = labelled
         if self.mask_network is not None:
             with torch.no_grad():
                 logits = self.mask_network(batch.occluded, batch.modal_mask.float())
-            modal, amodal = (
-                upsampled_labels(parsing, batch.occluded.shape[-1])
-                for parsing in (logits.modal_parsing, logits.amodal_parsing)
-            )
-        kept = torch.rand((len(modal), 1, 1, 1), generator=generator, device=modal.device) >= dropout
+            modal = parsing_labels(logits.modal_parsing, batch.modal_mask)
+            amodal = parsing_labels(logits.amodal_parsing, batch.amodal_mask)
+        draws = torch.rand((len(batch.modal_mask), 1, 1, 1), generator=generator, device=generator.device)
+        kept = draws >= dropout
         return (
-            body_parts(modal, batch.modal_mask & kept),
-            body_parts(amodal, batch.amodal_mask & kept),
+            one_hot_parts(modal, batch.modal_mask & kept).float(),
+            one_hot_parts(amodal, batch.amodal_mask & kept).float(),
         )
-
-
-def upsampled_labels(parsing_logits: Tensor, size: int) -> Tensor:
-    """Most likely label of each pixel, int64 (B, size, size)."""
-    return F.interpolate(parsing_logits.argmax(1, keepdim=True).float(), (size, size), mode="nearest")[:, 0].long()
-
-
-def body_parts(labels: Tensor, mask: Tensor) -> Tensor:
-    """Labels (B, H, W) inside a bool mask (B, 1, H, W) as 19 one-hot float maps, background dropped."""
-    return F.one_hot(labels * mask[:, 0], NUM_LABELS)[..., 1:].permute(0, 3, 1, 2).float()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deocclude.models.feedforward.hourglass import Hourglass
 from deocclude.models.feedforward.templates import Weighting, template_weights
-from deocclude.parsing import NUM_LABELS
+from deocclude.parsing import FLIPPED_LABELS, NUM_LABELS
 
 PART_CHANNELS = 32
 """Channels of the parsing feature, and of the template feature, that join the mask features (supplement, Fig. 1)."""
@@ -62,6 +62,35 @@ class MaskLogits:
     amodal: Tensor
     modal_parsing: Tensor | None
     amodal_parsing: Tensor | None
+
+
+def mirrored(logits: MaskLogits) -> MaskLogits:
+    """The logits of the mirrored picture: every map flipped, left and right parts exchanged."""
+    swap = list(FLIPPED_LABELS)
+
+    def flip(maps: Tensor | None, *, parts: bool = False) -> Tensor | None:
+        return None if maps is None else (maps[:, swap] if parts else maps).flip(-1)
+
+    return MaskLogits(
+        flip(logits.modal),
+        logits.amodal.flip(-1),
+        flip(logits.modal_parsing, parts=True),
+        flip(logits.amodal_parsing, parts=True),
+    )
+
+
+def mean_logits(one: MaskLogits, other: MaskLogits) -> MaskLogits:
+    """The average of two answers of one network."""
+
+    def mean(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else (a + b) / 2
+
+    return MaskLogits(
+        mean(one.modal, other.modal),
+        (one.amodal + other.amodal) / 2,
+        mean(one.modal_parsing, other.modal_parsing),
+        mean(one.amodal_parsing, other.amodal_parsing),
+    )
 
 
 class MaskHead(nn.Module):
@@ -177,3 +206,11 @@ class MaskCompletionNetwork(nn.Module):
         # Scalar weights commute with upsampling, so the convolution runs at the templates' small size.
         weighted = self.template_conv(weights[:, :, None, None] * self.templates)
         return F.interpolate(weighted, features.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def parsing_labels(logits: Tensor | None, mask: Tensor) -> Tensor | None:
+    """Parsing logits (B, 20, h, w) to labels int64 (B, H, W), background outside `mask`, bool (B, 1, H, W)."""
+    if logits is None:
+        return None
+    logits = F.interpolate(logits.float(), mask.shape[-2:], mode="bilinear", align_corners=False)
+    return logits.argmax(dim=1) * mask[:, 0]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deocclude.models.feedforward.parsing_attention import Guidance, Keys, ParsingGuidedAttention, Relation
 from deocclude.models.layers import MaskedFeatures, PartialConv2d, clamp_keeping_gradient
+from deocclude.parsing import NUM_LABELS, NUM_PARTS
 
 _INPUT_CHANNELS = 5  # image, known mask, amodal mask
 _KERNELS = (7, 5, 5)  # of the first encoder levels; 3 further down
@@ -80,6 +81,17 @@ def dim_background(image: Tensor, amodal_mask: Tensor, weight: float) -> Tensor:
     The network sees this picture and answers in its terms, and so must a loss outside the amodal mask.
     """
     return 0.5 + (image - 0.5) * (weight + (1 - weight) * amodal_mask)
+
+
+def one_hot_parts(labels: Tensor | None, mask: Tensor) -> Tensor:
+    """Labels (B, H, W) to a map of each body part, bool (B, 19, H, W); all False without any labels.
+
+    mask: bool (B, 1, H, W), outside which there are no parts. Background is no part.
+    """
+    if labels is None:
+        return mask.new_zeros(len(mask), NUM_PARTS, *mask.shape[-2:])
+    parts = torch.arange(1, NUM_LABELS, device=labels.device).view(1, -1, 1, 1)
+    return (labels[:, None] == parts) & mask
 
 
 class EncoderLevel(nn.Module):
