@@ -34,7 +34,7 @@ def patches(count: int = 6) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     occluders = torch.randint(0, 256, (count, 4, PATCH_SIZE, PATCH_SIZE), generator=generator, dtype=torch.uint8)
     occluders[:, 3] = 0
-    occluders[:, 3, 20:108, 30:98] = 255
+    occluders[:, 3, 30:162, 45:147] = 255  # of 192 x 192
     return occluders
 
 

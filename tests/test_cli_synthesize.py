@@ -90,8 +90,8 @@ def test_a_bad_file_is_reported_at_the_end(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--count", "0"), "from 1"),
-        (("--count", "2", "--seed", "-1"), "from 0"),
+        (("--count", "0"), "at least 1"),
+        (("--count", "2", "--seed", "-1"), "at least 0"),
         (("--count", "2", "--bins", "even"), "even"),
         (("--count", "2", "--people", "nowhere"), "nowhere"),
         (("--count", "2", "--occluders", "nothing.json"), "nothing.json"),

@@ -139,8 +139,7 @@ def _sixteen_bits_to_eight(values: np.ndarray) -> np.ndarray:
 def save_image(path: str | Path, array: np.ndarray, *, overwrite: bool = False) -> None:
     """Write uint8 (H, W), (H, W, 3 or 4) or bool (H, W) as PNG or lossless WEBP, whole or not at all.
 
-    Raises InputError for another suffix, an existing file without `overwrite`, and a place that cannot be
-    written.
+    Raises InputError for another suffix, an existing file without `overwrite`, and a place that cannot be written.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -214,20 +213,13 @@ def image_to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def tensor_to_image(image: Tensor) -> np.ndarray:
-    """float (1, 3, H, W) in [0, 1], clamped, to uint8 RGB (H, W, 3)."""
-    if image.ndim != 4 or image.shape[:2] != (1, 3):
-        raise ValueError(f"expected (1, 3, H, W), got {tuple(image.shape)}")
-    values = (image[0].detach().float().clamp(0, 1) * 255).round()
-    return np.ascontiguousarray(values.permute(1, 2, 0).byte().cpu().numpy())
-
-
 def as_image(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     """Any usual form of a picture to uint8 RGB (H, W, 3).
 
     image: PIL (turned upright by its EXIF); array (H, W[, 1, 3 or 4]) uint8, uint16, or float in [0, 1];
-        tensor ([1,] 3, H, W) uint8, or float in [0, 1]. A fourth channel is alpha, over white. Raises
-        InputError otherwise.
+        tensor ([1,] 1, 3 or 4, H, W) of the same. A fourth channel is alpha, over white.
+
+    Raises InputError otherwise.
     """
     if isinstance(image, Image.Image):
         return _pil_to_rgb(image)
@@ -250,7 +242,7 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
     if isinstance(mask, Image.Image):
         levels = _pil_to_levels(mask)
     else:
-        levels = np.asarray(_off_the_graph(mask))
+        levels = _as_array(mask) if _is_tensor(mask) else np.asarray(mask)
         if levels.ndim == 3 and levels.shape[2] in (3, 4) and levels.dtype == np.uint8:
             levels = _pil_to_levels(Image.fromarray(levels))
         if levels.ndim > 2:
@@ -260,19 +252,17 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
     return checked_mask(levels, size_hw, name)
 
 
-def _off_the_graph(mask: Any) -> Any:
-    return mask.detach().cpu() if _is_tensor(mask) else mask
-
-
 def _is_tensor(value: Any) -> bool:
     return hasattr(value, "detach")  # asks without importing torch
 
 
+def _as_array(tensor: Any) -> np.ndarray:
+    values = tensor.detach().cpu()
+    return np.asarray(values.float() if values.is_floating_point() else values)  # NumPy has no bfloat16
+
+
 def _channels_last(tensor: Any) -> np.ndarray:
-    array = tensor.detach().cpu()
-    if array.is_floating_point():
-        array = array.float()  # NumPy has no bfloat16
-    array = array.numpy()
+    array = _as_array(tensor)
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array

@@ -20,11 +20,6 @@ def invisible_mask(modal_mask: Mask, amodal_mask: Mask) -> Mask:
     return amodal_mask & ~modal_mask
 
 
-def known_mask(modal_mask: Mask, amodal_mask: Mask) -> Mask:
-    """Pixels whose colour the photograph tells us: everything that is not invisible (paper B's M_v)."""
-    return ~invisible_mask(modal_mask, amodal_mask)
-
-
 def occlusion_ratio(modal_mask: np.ndarray, amodal_mask: np.ndarray) -> float:
     """Share of the person that is hidden, |invisible| / |amodal| in [0, 1]; 0 for an empty amodal mask."""
     area = int(amodal_mask.sum())

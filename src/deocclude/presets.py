@@ -1,4 +1,4 @@
-"""Presets: which stages and which conditioning go together under one name."""
+"""Presets: which stages go together under one name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ class Preset:
     """Name of the stage that completes the mask (`registry.MASK_STAGES`)."""
     rgb_stage: str
     """Name of the stage that completes the picture (`registry.RGB_STAGES`)."""
-    conditioning: str = "embedded"
-    """Who finds the person and the joints; `embedded` is the segmenter shipped inside the package."""
 
 
 PRESETS = {"feedforward": Preset(mask_stage="feedforward", rgb_stage="feedforward")}

@@ -1,7 +1,6 @@
 """Network weights: safetensors with the configuration inside, so that a file says how to build what it fills.
 
-The metadata key `network` holds the class name and `config` the configuration as JSON. No pickle is ever
-read.
+The metadata key `network` holds the class name and `config` the configuration as JSON. No pickle is ever read.
 """
 
 from __future__ import annotations
@@ -66,9 +65,8 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
 def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any, str]:
     """The network a file describes, float32 and in eval mode, and the file's sha256 in hex.
 
-    expected: the class name it must have. Raises InputError for a missing file and for one that
-        `save_network` did
-    not write, or wrote for another network.
+    expected: the class name it must have. Raises InputError for a missing file and for one that `save_network` did
+        not write, or wrote for another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load

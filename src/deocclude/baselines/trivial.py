@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class CopyInputMask:
-    """Says that nothing is hidden: the amodal mask is the modal mask."""
-
-    name = "copy-input"
+class _Stage:
+    """Works at any size; `size` is the one it asks for."""
 
     def __init__(self, size: int = 256) -> None:
         self.size = size
+
+
+class CopyInputMask(_Stage):
+    """Says that nothing is hidden: the amodal mask is the modal mask."""
+
+    name = "copy-input"
 
     def __call__(
         self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
@@ -31,13 +35,10 @@ class CopyInputMask:
         return MaskCompletion(modal_mask, modal_mask, modal_mask.float())
 
 
-class ConvexHullMask:
+class ConvexHullMask(_Stage):
     """Takes the convex hull of the visible part for the whole person."""
 
     name = "convex-hull"
-
-    def __init__(self, size: int = 256) -> None:
-        self.size = size
 
     def __call__(
         self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
@@ -53,13 +54,10 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
     return convex_hull_image(mask) if mask.any() else mask  # of nothing, skimage warns
 
 
-class CopyInputRgb:
+class CopyInputRgb(_Stage):
     """Leaves the occluder's pixels where they are."""
 
     name = "copy-input"
-
-    def __init__(self, size: int = 256) -> None:
-        self.size = size
 
     def __call__(
         self,
@@ -72,13 +70,10 @@ class CopyInputRgb:
         return image
 
 
-class MeanColourRgb:
+class MeanColourRgb(_Stage):
     """Paints the mean colour of the person's visible pixels everywhere; black for an empty modal mask."""
 
     name = "mean-colour"
-
-    def __init__(self, size: int = 256) -> None:
-        self.size = size
 
     def __call__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deocclude.cli.predict import positive
+from deocclude.cli.numbers import positive
 from deocclude.cli.run import add_method_arguments, load_deoccluder
 from deocclude.errors import InputError
 

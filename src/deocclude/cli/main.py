@@ -1,8 +1,7 @@
 """`deocclude VERB ...`: finds the verb's module, parses its options, runs it and turns errors into sentences.
 
 A verb is a module `deocclude.cli.<verb>` with `HELP` (one line), `EXAMPLE` (lines to type),
-`add_arguments(parser)`, which imports nothing heavy, and `run(args)`, which does the work and returns the
-exit code.
+`add_arguments(parser)`, which imports nothing heavy, and `run(args)`, which does the work and returns the exit code.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deocclude.cli.numbers import positive
 from deocclude.cli.run import add_method_arguments, load_deoccluder
 
 if TYPE_CHECKING:
@@ -39,17 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_method_arguments(parser)
     parser.add_argument("--limit", type=positive, metavar="N", help="only the set's first N people")
     parser.add_argument("--overwrite", action="store_true", help="do again what the folder has")
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1; got '{text}'")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

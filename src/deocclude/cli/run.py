@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deocclude.cli.numbers import natural
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which method and how it runs: the same for `run` and `demo`."""
+    """Which method and how it runs: the same for every verb that runs one."""
     from deocclude.presets import PRESETS
     from deocclude.registry import MASK_STAGES, RGB_STAGES
 
@@ -68,7 +69,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--rgb-stage", metavar="NAME", help=f"another RGB stage: {', '.join(RGB_STAGES)}")
     method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
     method.add_argument("--dtype", default="float32", help="of the networks: float32, bfloat16, float16")
-    method.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes on a CPU")
+    method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

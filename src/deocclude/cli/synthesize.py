@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deocclude.cli.numbers import natural, positive
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", "-o", type=Path, required=True, metavar="SET", help="folder of the occlusion set")
-    output.add_argument("--count", type=_positive, required=True, metavar="N", help="how many occluded people")
-    output.add_argument("--seed", type=_natural, default=0, help="the same seed writes the same bytes")
+    output.add_argument("--count", type=positive, required=True, metavar="N", help="how many occluded people")
+    output.add_argument("--seed", type=natural, default=0, help="the same seed writes the same bytes")
     output.add_argument(
         "--initial-masks",
         choices=("none", "detector", "grown"),
@@ -72,20 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--image-format", choices=("png", "webp"), default="png", help="of the pictures, lossless")
     output.add_argument("--overwrite", action="store_true", help="replace a set that exists")
     add_config_arguments(parser, SynthesisConfig())
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _natural(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(lowest: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < lowest:
-        raise argparse.ArgumentTypeError(f"a whole number from {lowest}, got '{text}'")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "cluster body silhouettes into the pose templates of stage 1"
-EXAMPLE = """\
-deocclude templates --people ccp --occluders coco/instances_train.json \\
-    --occluder-images coco/images --output runs/templates.safetensors"""
+from deocclude.cli.numbers import natural, positive
+from deocclude.cli.train import add_data_arguments
+
+HELP = "Cluster body silhouettes into the pose templates of stage 1."
+EXAMPLE = """
+deocclude templates --people ccp/ --occluders coco/instances_train.json \\
+    --occluder-images coco/images/ --output runs/templates.safetensors
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--people", type=Path, required=True, help="the CCP folder")
-    parser.add_argument("--occluders", type=Path, required=True, help="COCO instances JSON")
-    parser.add_argument("--occluder-images", type=Path, required=True, help="folder of its pictures")
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--count", type=int, default=64, help="number of templates")
-    parser.add_argument("--size", type=int, default=64, help="side of a template, pixels")
-    parser.add_argument("--masks", type=int, default=4096, help="silhouettes to cluster")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="use only the first photographs")
+    add_data_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="safetensors file to write")
+    parser.add_argument("--count", type=positive, default=64, metavar="N", help="number of templates")
+    parser.add_argument("--size", type=positive, default=64, metavar="N", help="side of a template, pixels")
+    parser.add_argument("--masks", type=positive, default=4096, metavar="N", help="silhouettes to cluster")
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="of the pictures and the clustering")
 
 
 def run(args: argparse.Namespace) -> int:

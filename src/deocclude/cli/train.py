@@ -5,31 +5,50 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "train mask-completion, rgb-completion or segmenter"
-EXAMPLE = """\
-deocclude train mask-completion --people ccp --occluders coco/instances_train.json \\
-    --occluder-images coco/images --output runs/mask --steps 20000"""
+from deocclude.cli.numbers import positive
+
+HELP = "Train mask-completion, rgb-completion or segmenter; a run that was stopped goes on where it was."
+EXAMPLE = """
+deocclude train mask-completion --people ccp/ --occluders coco/instances_train.json \\
+    --occluder-images coco/images/ --output runs/mask/ --steps 20000
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from deocclude.cli.config_args import add_config_arguments
     from deocclude.training.config import TrainingConfig
 
-    parser.add_argument("network", choices=["mask-completion", "rgb-completion", "segmenter"])
-    parser.add_argument("--people", type=Path, required=True, help="the CCP folder")
-    parser.add_argument("--occluders", type=Path, required=True, help="COCO instances JSON")
-    parser.add_argument("--occluder-images", type=Path, required=True, help="folder of its pictures")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run; an unfinished run goes on")
+    parser.add_argument("network", choices=["mask-completion", "rgb-completion", "segmenter"], help="what to train")
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="of the run; an unfinished one goes on"
+    )
     parser.add_argument("--config", default="compact", choices=["compact", "paper"], help="size of the network")
     parser.add_argument("--losses", default="compact", choices=["compact", "paper"], help="weights of the loss terms")
-    parser.add_argument("--from", dest="start", type=Path, help="weights to start from (safetensors)")
-    parser.add_argument("--templates", type=Path, help="pose templates (mask-completion; see deocclude templates)")
-    parser.add_argument("--mask-network", type=Path, help="trained stage 1 that gives the parsing (rgb-completion)")
-    parser.add_argument("--vgg16", type=Path, help="VGG16 for the perceptual loss (default: EfficientNet-Lite0)")
-    parser.add_argument("--limit", type=int, help="use only the first photographs")
-    parser.add_argument("--device", help="cpu, cuda, … (default: the best there is)")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for a GPU")
+    parser.add_argument("--from", dest="start", type=Path, metavar="FILE", help="weights to start from (safetensors)")
+    parser.add_argument(
+        "--templates", type=Path, metavar="FILE", help="pose templates (mask-completion; see deocclude templates)"
+    )
+    parser.add_argument(
+        "--mask-network", type=Path, metavar="FILE", help="trained stage 1 that gives the parsing (rgb-completion)"
+    )
+    parser.add_argument(
+        "--vgg16", type=Path, metavar="FILE", help="VGG16 for the perceptual loss (default: EfficientNet-Lite0)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, … (default: the best there is)")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for a GPU or a CPU that has it")
     add_config_arguments(parser, TrainingConfig())
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The pictures that training starts from: the same for `train` and `templates`."""
+    data = parser.add_argument_group("pictures")
+    data.add_argument(
+        "--people", type=Path, required=True, metavar="DIR", help="a CCP folder, of which `train` is read"
+    )
+    data.add_argument("--occluders", type=Path, required=True, metavar="COCO.json", help="COCO instances file")
+    data.add_argument("--occluder-images", type=Path, required=True, metavar="DIR", help="its pictures")
+    data.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
 
 
 def run(args: argparse.Namespace) -> int:

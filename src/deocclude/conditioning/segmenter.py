@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,8 +170,10 @@ def _in_picture(box_xyxy: Box, crop: SquareCrop, size: int, image_hw: tuple[int,
 def _draw_box(box_xyxy: Box, crop: SquareCrop, size: int) -> np.ndarray:
     """The box inside the crop, bool (size, size), at least one pixel of it."""
     scale = size / crop.side
-    x0, y0 = (int((low - start) * scale) for low, start in zip(box_xyxy[:2], (crop.left, crop.top), strict=True))
-    x1, y1 = (-int(-(high - start) * scale) for high, start in zip(box_xyxy[2:], (crop.left, crop.top), strict=True))
+    x0, y0 = (math.floor((low - start) * scale) for low, start in zip(box_xyxy[:2], (crop.left, crop.top), strict=True))
+    x1, y1 = (
+        math.ceil((high - start) * scale) for high, start in zip(box_xyxy[2:], (crop.left, crop.top), strict=True)
+    )
     drawn = np.zeros((size, size), bool)
     drawn[max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)] = True
     return drawn

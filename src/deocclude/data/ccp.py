@@ -27,8 +27,7 @@ COLUMNS = {"id", "split", "mask_source", "width", "height"}
 class CcpRecord:
     """Where one photograph lies, and what the index says about it.
 
-    joints: BODY_25, float32 (25, 3) of x, y in pixels and confidence in [0, 1]; zeros where nobody found
-        them.
+    joints: BODY_25, float32 (25, 3) of x, y in pixels and confidence in [0, 1]; zeros where nobody found them.
     annotated: the mask was drawn by hand; otherwise a person segmenter made it.
     """
 

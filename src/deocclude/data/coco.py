@@ -53,8 +53,7 @@ class CocoImage:
 
 
 def read_coco(json_path: Path, images_dir: Path) -> list[CocoImage]:
-    """Every picture of a COCO file, in its order, with or without objects. Masks are decoded only when asked
-    for.
+    """Every picture of a COCO file, in its order, with or without objects. Masks are decoded only when asked for.
 
     Raises InputError where the file is not COCO instance annotations.
     """

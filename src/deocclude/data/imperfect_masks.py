@@ -1,8 +1,7 @@
 """Modal masks as a detector gives them: wrong in the ways in which detectors are wrong.
 
 Paper B feeds its first stage a detector's mask whose IoU with the true modal mask is 0.775 on average (its
-Table 4, the row without a modal branch). Paper A trains on masks that are grown by 5-30 % with probability 10
-%.
+Table 4, the row without a modal branch). Paper A trains on masks that are grown by 5-30 % with probability 10 %.
 """
 
 from __future__ import annotations
@@ -60,11 +59,9 @@ def simulate_detector_mask(
 
     The IoU of one mask is drawn from a Beta distribution with that mean; then the kinds of error are drawn
     (shifted, stretched, bent, a rough and coarse boundary, lost limbs and pieces, added pieces) and made
-    stronger until the mask is as wrong as that. An empty mask stays empty; a mask that is not comes back not
-    empty.
+    stronger until the mask is as wrong as that. An empty mask stays empty; a mask that is not comes back not empty.
 
-    modal: bool (H, W). target_iou: between 0.4 and 1; 1 changes nothing. occluder: bool (H, W); errors leak
-        into it.
+    modal: bool (H, W). target_iou: between 0.4 and 1; 1 changes nothing. occluder: bool (H, W); errors leak into it.
     """
     if not 0.4 <= target_iou <= 1:
         raise ValueError(f"target_iou must be in [0.4, 1], got {target_iou}")

@@ -20,14 +20,14 @@ def read_label_map(path: Path, size_hw: tuple[int, int] | None = None) -> np.nda
     Raises InputError for a missing or broken file, a picture with colours, or a size other than `size_hw`.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG",)) as picture:
             if picture.mode not in ("L", "P", "1"):
                 raise InputError(f"{path}: a label map has one byte a pixel, this one's mode is {picture.mode}")
             labels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path}: is not a picture") from None
+        raise InputError(f"{path}: is not a PNG") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as a PNG ({error})") from error
     if size_hw is not None and labels.shape != size_hw:

@@ -31,8 +31,7 @@ MAX_BORDER_SIDES = 2
 class Occluder:
     """One object, cut to its tight box.
 
-    rgba: uint8 (H, W, 4); colours are straight (not premultiplied) and go on outside the alpha; alpha is 0 or
-        255.
+    rgba: uint8 (H, W, 4); colours are straight (not premultiplied) and go on outside the alpha; alpha is 0 or 255.
     name: its category.
     source_id: where it comes from, unique in its bank.
     """
@@ -167,8 +166,7 @@ class OccluderBank:
 def to_patch(rgba: np.ndarray, size: int) -> np.ndarray:
     """A cut-out centred in a square, aspect kept, area-averaged when it shrinks: uint8 (size, size, 4).
 
-    Colours stay straight and are bled over the whole square, so that resampling the patch brings in no dark
-    fringe.
+    Colours stay straight and are bled over the whole square, so that resampling the patch brings in no dark fringe.
     """
     height, width = rgba.shape[:2]
     scale = size / max(height, width)

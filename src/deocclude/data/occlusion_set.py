@@ -60,8 +60,7 @@ class OcclusionSample:
 class OcclusionSet:
     """A folder of occluded people, read one at a time.
 
-    Raises InputError that names the file: at once for a folder without a usable manifest, on access for the
-    rest.
+    Raises InputError that names the file: at once for a folder without a usable manifest, on access for the rest.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -154,12 +153,10 @@ def _check_id(id: str, where: Path) -> None:
 
 
 class OcclusionSetWriter:
-    """Writes an occlusion set whole or not at all: `with OcclusionSetWriter(root) as writer:
-    writer.write(sample)`.
+    """Writes an occlusion set whole or not at all: `with OcclusionSetWriter(root) as writer: writer.write(sample)`.
 
     Everything goes to a hidden folder beside `root`, which takes its place at the end of the `with` block; an
-    exception leaves nothing behind. `overwrite` replaces an older set, but no folder that holds anything
-    else.
+    exception leaves nothing behind. `overwrite` replaces an older set, but no folder that holds anything else.
     image_format: of the pictures, both lossless; masks are PNG.
 
     Raises InputError for a place that is taken or cannot be written and for an id used twice, and ValueError

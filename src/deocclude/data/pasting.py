@@ -27,8 +27,7 @@ def render_occluder(
     Brought to the person's scale (the crop rule would give both the same square), then scaled, mirrored,
     turned and coloured a little. Alpha stays hard, so that every pixel of the picture belongs to one object.
 
-    rgba: uint8 (H, W, 4). scale: range of the factor. degrees: the largest turn. colour_jitter: see
-        `jitter_colour`.
+    rgba: uint8 (H, W, 4). scale: range of the factor. degrees: the largest turn. colour_jitter: see `jitter_colour`.
     """
     height, width = rgba.shape[:2]
     zoom = rng.uniform(*scale) * paper_crop(person_box).side / paper_crop((0, 0, width, height)).side
@@ -72,8 +71,7 @@ def find_place(
 ) -> tuple[int, int] | None:
     """Row and column of the occluder's corner that hides a share in `bin` of the person; None if no try does.
 
-    person: bool (H, W), not empty. occluder: bool (h, w), which may leave the picture. overlap: see
-        `draw_place`.
+    person: bool (H, W), not empty. occluder: bool (h, w), which may leave the picture. overlap: see `draw_place`.
     """
     box, area = mask_box(person), int(person.sum())
     if box is None or not occluder.size:

@@ -1,5 +1,4 @@
-"""Paper B's synthesis: an object is pasted in front of a whole person until the wanted share of them is
-hidden.
+"""Paper B's synthesis: an object is pasted in front of a whole person until the wanted share of them is hidden.
 
 Every function takes the generator it draws from, so a sample is a function of its seed and index alone.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deocclude.masks import mask_box
-from deocclude.pipelines.compositing import grow
+from deocclude.pipelines.overview import outline
 
 TILE = 224
 """Side of one picture on the sheet, pixels."""
@@ -62,11 +62,9 @@ def _paste(page: Image.Image, picture: np.ndarray, left: int, top: int) -> None:
 
 def outlined(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = AMODAL_COLOUR) -> np.ndarray:
     """`picture` with a line round `mask`, outside it so that every painted pixel stays to be seen."""
-    grown = mask
-    for _ in range(max(1, round(max(mask.shape) / TILE))):  # about a pixel once the picture is a tile
-        grown = grow(grown)
+    width = max(1, round(max(mask.shape) / TILE))  # about a pixel once the picture is a tile
     result = picture.copy()
-    result[grown & ~mask] = colour
+    result[outline(mask, width)] = colour
     return result
 
 

@@ -111,11 +111,9 @@ class Deoccluder:
     ) -> Deocclusion:
         """Complete one person.
 
-        image: a PIL picture, uint8 (H, W, 3) or float in [0, 1], or a tensor ([1,] 3, H, W)
-            (`images.as_image`).
+        image: a PIL picture, uint8 (H, W, 3) or float in [0, 1], or a tensor ([1,] 3, H, W) (`images.as_image`).
         modal_mask: the visible part of the person, of the same size; it is taken as exact.
-        box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent
-            one.
+        box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent one.
         amodal_mask: with `modal_mask`, the whole person in stage 1's place, to judge stage 2 alone.
 
         Raises InputError for input that cannot be used and where nobody is found.

@@ -14,17 +14,14 @@ from deocclude.types import MaskCompletion
 from deocclude.weights import asset_path, load_network
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deocclude.models.feedforward.mask_completion import MaskCompletionNetwork
-    from deocclude.models.feedforward.rgb_completion import RgbCompletionNetwork
+    from torch import Tensor, nn
 
 CROP_SIZE = 256
 """The side the networks are trained at, pixels."""
 
 
-class FeedforwardMaskCompleter:
-    """Stage 1 of paper B on crops (B, 3, size, size).
+class _Stage:
+    """A trained network that works on crops (B, 3, size, size).
 
     mirror: ask the network about the mirrored crop too and average (ours; False is the paper).
     """
@@ -32,25 +29,28 @@ class FeedforwardMaskCompleter:
     name = "feedforward"
 
     def __init__(
-        self,
-        network: MaskCompletionNetwork,
-        *,
-        size: int = CROP_SIZE,
-        mirror: bool = True,
-        weights_sha256: str | None = None,
+        self, network: nn.Module, *, size: int = CROP_SIZE, mirror: bool = True, weights_sha256: str | None = None
     ) -> None:
         self.network = network.eval()
         self.size = size
         self.mirror = mirror
         self.weights_sha256 = weights_sha256
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's arithmetic."""
+        return next(self.network.parameters()).dtype
+
+
+class FeedforwardMaskCompleter(_Stage):
+    """Stage 1 of paper B: a `MaskCompletionNetwork`."""
+
     @torch.inference_mode()
     def __call__(
         self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
     ) -> MaskCompletion:
         """image float (B, 3, H, W) in [0, 1], modal_mask bool (B, 1, H, W), no joints, to the completion."""
-        dtype = _dtype(self.network)
-        inputs = image.to(dtype), modal_mask.to(dtype)
+        inputs = image.to(self.dtype), modal_mask.to(self.dtype)
         logits = self.network(*inputs)
         if self.mirror:
             logits = mean_logits(logits, mirrored(self.network(*(value.flip(-1) for value in inputs))))
@@ -68,26 +68,8 @@ class FeedforwardMaskCompleter:
         )
 
 
-class FeedforwardRgbCompleter:
-    """Stage 2 of paper B on crops (B, 3, size, size). It draws nothing at random and reads no words.
-
-    mirror: ask the network about the mirrored crop too and average (ours; False is the paper).
-    """
-
-    name = "feedforward"
-
-    def __init__(
-        self,
-        network: RgbCompletionNetwork,
-        *,
-        size: int = CROP_SIZE,
-        mirror: bool = True,
-        weights_sha256: str | None = None,
-    ) -> None:
-        self.network = network.eval()
-        self.size = size
-        self.mirror = mirror
-        self.weights_sha256 = weights_sha256
+class FeedforwardRgbCompleter(_Stage):
+    """Stage 2 of paper B: a `RgbCompletionNetwork`. It draws nothing at random and reads no words."""
 
     @torch.inference_mode()
     def __call__(
@@ -99,16 +81,15 @@ class FeedforwardRgbCompleter:
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """image float (B, 3, H, W) in [0, 1] to the network's own picture, float32 (B, 3, H, W) in [0, 1]."""
-        dtype = _dtype(self.network)
         pictures = image, completion.modal_mask, completion.amodal_mask
         parts = (
             one_hot_parts(completion.modal_parsing, completion.modal_mask),
             one_hot_parts(completion.amodal_parsing, completion.amodal_mask),
         )
-        rgb: Tensor = self.network(*(value.to(dtype) for value in (*pictures, *parts)))
+        rgb: Tensor = self.network(*(value.to(self.dtype) for value in (*pictures, *parts)))
         if self.mirror:
             swapped = (maps[:, FLIPPED_PARTS] for maps in parts)
-            mirrored_rgb = self.network(*(value.to(dtype).flip(-1) for value in (*pictures, *swapped)))
+            mirrored_rgb = self.network(*(value.to(self.dtype).flip(-1) for value in (*pictures, *swapped)))
             rgb = (rgb + mirrored_rgb.flip(-1)) / 2
         return rgb.float()
 
@@ -127,10 +108,6 @@ def load_rgb_completer(
     """Stage 2, with the package's weights unless `path` names others. Raises InputError without any."""
     network, sha256 = load_network(path or asset_path("rgb_completion"), expected="RgbCompletionNetwork")
     return FeedforwardRgbCompleter(network.to(device, dtype), weights_sha256=sha256)
-
-
-def _dtype(network: torch.nn.Module) -> torch.dtype:
-    return next(network.parameters()).dtype
 
 
 def _or_given(refined: Tensor, given: Tensor) -> Tensor:

@@ -116,7 +116,9 @@ class Run:
         output.mkdir(parents=True, exist_ok=True)
         _write_run(output, task, config, self.accelerator)
         torch.manual_seed(config.seed)
-        self.average = MovingAverage(task.network.to(self.accelerator.device), config.ema_decay)
+        # Channels last: convolutions take two thirds of the time, on a CPU as on a GPU.
+        task.network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.average = MovingAverage(task.network, config.ema_decay)
         optimizer, schedule = _optimizer(task.network, config)
         self.network, self.optimizer, self.schedule = self.accelerator.prepare(task.network, optimizer, schedule)
         self.judge_optimizer = None

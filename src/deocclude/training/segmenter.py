@@ -26,9 +26,9 @@ class SegmenterLossConfig:
 
     mask: float = 1.0
     """Cross-entropy of the modal mask."""
-    soft_iou: float = 0.5
+    soft_iou: float = 1.0
     """Soft IoU of the modal mask."""
-    joints: float = 1.0
+    joints: float = 0.3
     """Cross-entropy of the joint maps against Gaussians."""
     joint_sigma: float = 1.5
     """Width of those Gaussians, cells of the joint map."""

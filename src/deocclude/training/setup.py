@@ -88,7 +88,8 @@ def build_task(
     features = _features(vgg16, device) if rgb_losses.perceptual or rgb_losses.style else None
     parser = None
     if mask_network is not None:
-        parser = load_network(mask_network, expected="MaskCompletionNetwork")[0].to(best_device(device))
+        parser = load_network(mask_network, expected="MaskCompletionNetwork")[0]
+        parser.to(best_device(device), memory_format=torch.channels_last)
     rgb_network = RgbCompletionNetwork(RGB_COMPLETION_PRESETS[config])
     if start is not None:
         rgb_network = load_network(start, expected="RgbCompletionNetwork")[0]

@@ -21,8 +21,8 @@ from deocclude.skeletons import NUM_JOINTS
 
 PHOTO_SIZE = 288
 """Side of a stored photograph: 1,896 of them are 0.5 GB, and a 256-px view may still zoom in a little."""
-PATCH_SIZE = 128
-"""Side of a stored occluder."""
+PATCH_SIZE = 192
+"""Side of a stored occluder: as sharp as the people it is pasted on, or a network learns that occluders are blurred."""
 
 MIN_COCO_HEIGHT = 80
 """Pixels. A smaller person of a COCO picture is a blur at the stored size."""
@@ -153,7 +153,7 @@ def join(stores: list[PhotoStore]) -> PhotoStore:
 def load_occluders(
     coco_json: Path, coco_images: Path, photos: PhotoStore, *, num_people: int, num_shapes: int, seed: int
 ) -> Tensor:
-    """The occluder patches, uint8 (M, 4, 128, 128): COCO objects, people of other photographs, textured shapes.
+    """The occluder patches, uint8 (M, 4, P, P): COCO objects, people of other photographs, textured shapes.
 
     Shapes (bars, discs, half-planes cut out of COCO pictures) stand for the walls, tables and poles that an object
     bank has none of.
@@ -168,7 +168,7 @@ def load_occluders(
 
 
 def _person_patch(photos: PhotoStore, index: int) -> np.ndarray:
-    """One stored person as an RGBA patch, uint8 (128, 128, 4)."""
+    """One stored person as an RGBA patch, uint8 (P, P, 4)."""
     x0, y0, x1, y1 = ((photos.boxes[index] + 1) / 2 * PHOTO_SIZE).round().int().tolist()
     rgb = photos.images[index, :, y0:y1, x0:x1].permute(1, 2, 0).numpy()
     alpha = (photos.labels[index, 0, y0:y1, x0:x1] != BACKGROUND).numpy().astype(np.uint8) * 255
@@ -178,7 +178,7 @@ def _person_patch(photos: PhotoStore, index: int) -> np.ndarray:
 
 
 def _shape_patch(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A bar, a disc or a half-plane cut out of a random square of a picture, uint8 (128, 128, 4)."""
+    """A bar, a disc or a half-plane cut out of a random square of a picture, uint8 (P, P, 4)."""
     height, width = picture.shape[:2]
     side = int(rng.integers(min(height, width) // 4, min(height, width) + 1))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
