@@ -19,6 +19,7 @@ from deocclude.models.feedforward.rgb_completion import (
 )
 
 TINY = RgbCompletionConfig(channels=4, levels=4, num_parts=3, attention=("enc2", "enc4", "dec3"), key_reduction=2)
+COPYING = replace(TINY, copied_colours=2)
 
 
 def make_network(config: RgbCompletionConfig = TINY) -> RgbCompletionNetwork:
@@ -64,9 +65,10 @@ def test_compact_size() -> None:
     assert 3e6 < count(RgbCompletionNetwork(COMPACT)) < 5e6
 
 
+@pytest.mark.parametrize("config", [TINY, COPYING], ids=["paper", "copying"])
 @pytest.mark.parametrize("training", [False, True])
-def test_what_the_occluder_looks_like_never_matters(training: bool) -> None:
-    network = make_network().train(training)
+def test_what_the_occluder_looks_like_never_matters(training: bool, config: RgbCompletionConfig) -> None:
+    network = make_network(config).train(training)
     image, modal, amodal, *parsing = make_inputs()
     other = torch.where((amodal > 0) & (modal == 0), 1 - image, image)
     assert not torch.equal(image, other)
@@ -102,8 +104,9 @@ def test_only_the_background_is_dimmed() -> None:
     torch.testing.assert_close(dimmed[~body] * 2 - 1, 0.3 * (image[~body] * 2 - 1))
 
 
-def test_a_batch_is_its_samples() -> None:
-    network, inputs = make_network(), make_inputs()
+@pytest.mark.parametrize("config", [TINY, COPYING], ids=["paper", "copying"])
+def test_a_batch_is_its_samples(config: RgbCompletionConfig) -> None:
+    network, inputs = make_network(config), make_inputs()
 
     together = network(*inputs)
 
@@ -112,9 +115,10 @@ def test_a_batch_is_its_samples() -> None:
         torch.testing.assert_close(together[sample : sample + 1], alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("copied_colours", [0, 2])
 @pytest.mark.parametrize("combine", ["fused", "cascaded", "body", "spatial", "none"])
-def test_training_reaches_every_weight(combine: str) -> None:
-    network = make_network(replace(TINY, combine=combine)).train()
+def test_training_reaches_every_weight(combine: str, copied_colours: int) -> None:
+    network = make_network(replace(TINY, combine=combine, copied_colours=copied_colours)).train()
     assert bool(count(network.attention)) == (combine != "none")
 
     picture = network(*make_inputs(3, 64, 64))
@@ -126,20 +130,22 @@ def test_training_reaches_every_weight(combine: str) -> None:
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
     # A key's bias adds the same to all logits of a query, and a softmax ignores that.
     still = {name for name, gradient in gradients.items() if not gradient.abs().max() > 1e-9}
-    assert all("visible_key.bias" in name for name in still)
+    assert all("visible_key.bias" in name or name == "copying.key.bias" for name in still)
 
 
+@pytest.mark.parametrize("config", [TINY, COPYING], ids=["paper", "copying"])
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (33, 47), (16, 64)])
-def test_any_size(size: tuple[int, int]) -> None:
+def test_any_size(size: tuple[int, int], config: RgbCompletionConfig) -> None:
     inputs = make_inputs(1, *size)
-    picture = make_network()(*inputs)
+    picture = make_network(config)(*inputs)
     assert picture.shape == inputs[0].shape
     assert picture.isfinite().all()
 
 
+@pytest.mark.parametrize("config", [TINY, COPYING], ids=["paper", "copying"])
 @pytest.mark.parametrize("hidden", ["nothing", "everything"])
-def test_extreme_masks_stay_finite(hidden: str) -> None:
-    network = make_network().train()
+def test_extreme_masks_stay_finite(hidden: str, config: RgbCompletionConfig) -> None:
+    network = make_network(config).train()
     image, modal, amodal, _, parsing = make_inputs()
     modal = amodal if hidden == "nothing" else torch.zeros_like(amodal)
     if hidden == "everything":
@@ -195,6 +201,7 @@ def test_configuration_survives_json() -> None:
         ({"relation": "sparse"}, "no relation 'sparse'; choose from"),
         ({"background_weight": 1.5}, r"background_weight must be in \[0, 1\], got 1.5"),
         ({"levels": 1}, "need levels >= 2"),
+        ({"levels": 2, "attention": (), "copied_colours": 1}, "levels >= 3 to copy any"),
     ],
 )
 def test_configuration_refuses(wrong: dict[str, object], sentence: str) -> None:

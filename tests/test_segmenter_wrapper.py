@@ -8,11 +8,13 @@ from miniatures import RedNetwork, photograph, segmenter_network, with_red_perso
 from deocclude.conditioning.segmenter import EmbeddedSegmenter, joints_of, main_parts
 from deocclude.crops import SquareCrop
 from deocclude.errors import InputError
+from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork
+from deocclude.skeletons import FLIPPED_JOINTS
 
 
 @pytest.fixture
 def segmenter() -> EmbeddedSegmenter:
-    return EmbeddedSegmenter(RedNetwork(), size=64)  # type: ignore[arg-type]
+    return EmbeddedSegmenter(RedNetwork(), size=64, mirror=False)  # type: ignore[arg-type]
 
 
 def dark(height: int, width: int) -> np.ndarray:
@@ -110,3 +112,13 @@ def test_real_network(dtype: torch.dtype) -> None:
     nothing = EmbeddedSegmenter(segmenter_network(finds=False).to(dtype), size=64)
     with pytest.raises(InputError):
         nothing(photograph())
+
+
+def test_a_mirrored_photograph_gets_the_mirrored_person() -> None:
+    torch.manual_seed(0)
+    segmenter = EmbeddedSegmenter(SegmenterNetwork(SegmenterConfig(decoder_channels=(8, 8, 8))), size=64)
+    image = photograph(64, 64)
+    mask, joints = segmenter._infer(image, np.ones((64, 64), bool))
+    mirrored_mask, mirrored_joints = segmenter._infer(image[:, ::-1].copy(), np.ones((64, 64), bool))
+    np.testing.assert_allclose(mirrored_mask[:, ::-1], mask, atol=1e-4)
+    np.testing.assert_allclose(mirrored_joints[:, :, ::-1], joints[list(FLIPPED_JOINTS)], atol=1e-3)

@@ -14,6 +14,7 @@ from deocclude.crops import Box, SquareCrop, crop_around, extract, restore
 from deocclude.errors import InputError
 from deocclude.images import image_to_tensor
 from deocclude.masks import mask_box
+from deocclude.skeletons import FLIPPED_JOINTS
 from deocclude.types import Person
 from deocclude.weights import asset_path, load_network
 
@@ -50,13 +51,24 @@ class _Look:
 
 
 class EmbeddedSegmenter:
-    """Finds the most prominent person, or the one in a box. It looks twice where the person is small."""
+    """Finds the most prominent person, or the one in a box. It looks twice where the person is small.
+
+    mirror: ask the network about the mirrored picture too and average.
+    """
 
     name = "embedded"
 
-    def __init__(self, network: SegmenterNetwork, *, size: int = CROP_SIZE, weights_sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        network: SegmenterNetwork,
+        *,
+        size: int = CROP_SIZE,
+        mirror: bool = True,
+        weights_sha256: str | None = None,
+    ) -> None:
         self.network = network.eval()
         self.size = size
+        self.mirror = mirror
         self.weights_sha256 = weights_sha256
 
     def __call__(self, image: np.ndarray, box_xyxy: Box | None = None) -> Person:
@@ -99,9 +111,14 @@ class EmbeddedSegmenter:
     @torch.inference_mode()
     def _infer(self, image: np.ndarray, box_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         like = next(self.network.parameters())
-        output = self.network(image_to_tensor(image).to(like), torch.from_numpy(box_mask)[None, None].to(like))
-        probability = output.modal_logits.float().sigmoid()[0, 0]
-        return probability.cpu().numpy(), output.joint_heatmap_logits.float()[0].cpu().numpy()
+        inputs = image_to_tensor(image).to(like), torch.from_numpy(box_mask)[None, None].to(like)
+        output = self.network(*inputs)
+        modal, joints = output.modal_logits, output.joint_heatmap_logits
+        if self.mirror:
+            output = self.network(*(value.flip(-1) for value in inputs))
+            modal = (modal + output.modal_logits.flip(-1)) / 2
+            joints = (joints + output.joint_heatmap_logits.flip(-1)[:, FLIPPED_JOINTS]) / 2
+        return modal.float().sigmoid()[0, 0].cpu().numpy(), joints.float()[0].cpu().numpy()
 
 
 def load_segmenter(

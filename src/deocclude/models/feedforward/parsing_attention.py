@@ -111,7 +111,7 @@ class SpatialStream(nn.Module):
             visible_BN = known_BN
             if self.keys == "person":
                 visible_BN = known_BN & (guidance.modal_parsing.sum(1).flatten(1) > 0.5)
-            attend = _attend_dense if self.relation == "dense" else _attend_invisible
+            attend = attend_dense if self.relation == "dense" else _attend_invisible
             attended_BNC = attend(queries_BND, keys_BND, values_BNC, visible_BN, ~known_BN)
         return rearrange(attended_BNC, "b (h w) c -> b c h w", h=height, w=width).to(features.dtype)
 
@@ -164,13 +164,13 @@ def _rows(maps_BCHW: Tensor) -> Tensor:
 def _attend_invisible(
     queries_BND: Tensor, keys_BND: Tensor, values_BNC: Tensor, visible_BN: Tensor, invisible_BN: Tensor
 ) -> Tensor:
-    """`_attend_dense` over the rows that count: the work falls from N*N to Q*K."""
-    query_index_BQ, is_query_BQ = _true_first(invisible_BN)
-    key_index_BK, is_key_BK = _true_first(visible_BN)
-    attended_BQC = _attend_dense(
-        _take(queries_BND, query_index_BQ),
-        _take(keys_BND, key_index_BK),
-        _take(values_BNC, key_index_BK),
+    """`attend_dense` over the rows that count: the work falls from N*N to Q*K."""
+    query_index_BQ, is_query_BQ = true_first(invisible_BN)
+    key_index_BK, is_key_BK = true_first(visible_BN)
+    attended_BQC = attend_dense(
+        take(queries_BND, query_index_BQ),
+        take(keys_BND, key_index_BK),
+        take(values_BNC, key_index_BK),
         is_key_BK,
         is_query_BQ,
     )
@@ -178,7 +178,7 @@ def _attend_invisible(
     return torch.zeros_like(values_BNC, dtype=attended_BQC.dtype).scatter(1, index_BQC, attended_BQC)
 
 
-def _attend_dense(
+def attend_dense(
     queries_BQD: Tensor, keys_BKD: Tensor, values_BKC: Tensor, is_key_BK: Tensor, is_query_BQ: Tensor
 ) -> Tensor:
     """Eq. 6 with a softmax over the keys only, (B, Q, C); 0 in rows that are no query or have no key."""
@@ -196,12 +196,13 @@ def _attend_literal(queries_BND: Tensor, keys_BND: Tensor, values_BNC: Tensor, k
     return F.scaled_dot_product_attention(invisible_queries, visible_keys, values_BNC, scale=1.0)
 
 
-def _true_first(mask_BN: Tensor) -> tuple[Tensor, Tensor]:
+def true_first(mask_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Indices of each row's True entries, padded by others to the longest row, and which of them are True."""
     longest = max(int(mask_BN.sum(dim=1).max()), 1)
     index = mask_BN.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
     return index, mask_BN.gather(1, index)
 
 
-def _take(rows_BNC: Tensor, index_BM: Tensor) -> Tensor:
+def take(rows_BNC: Tensor, index_BM: Tensor) -> Tensor:
+    """Rows (B, M, C) of (B, N, C), each sample by its own indices."""
     return rows_BNC.gather(1, index_BM[..., None].expand(-1, -1, rows_BNC.shape[2]))

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deocclude.models.feedforward.colour_copying import ColourCopying
 from deocclude.models.feedforward.parsing_attention import Guidance, Keys, ParsingGuidedAttention, Relation
 from deocclude.models.layers import MaskedFeatures, PartialConv2d, clamp_keeping_gradient
 from deocclude.parsing import NUM_LABELS, NUM_PARTS
 
 _INPUT_CHANNELS = 5  # image, known mask, amodal mask
 _KERNELS = (7, 5, 5)  # of the first encoder levels; 3 further down
+_COPYING_LEVEL = 3  # decoder level whose feature, a quarter of the picture's side, says what to copy
 _WIDTHS = (1, 2, 4, 8)  # channels of the encoder levels in units of the first; 8 further down
 
 
@@ -42,12 +44,16 @@ class RgbCompletionConfig:
     """How Eq. 6 is read; `dense` gives the same by the full matrix, `literal` is the equation as printed."""
     key_reduction: int = 8
     """Channels of a feature over channels of its keys."""
+    copied_colours: int = 0
+    """Proposals of `ColourCopying` that the network may choose from beside its own colour; the paper has none."""
 
     def __post_init__(self) -> None:
         # A configuration that was stored as JSON comes back with a list.
         object.__setattr__(self, "attention", tuple(self.attention))
         if self.levels < 2 or self.channels < 1 or self.num_parts < 1 or self.key_reduction < 1:
             raise ValueError(f"need levels >= 2 and channels, num_parts, key_reduction >= 1, got {self}")
+        if self.copied_colours < 0 or (self.copied_colours and self.levels < _COPYING_LEVEL):
+            raise ValueError(f"need copied_colours >= 0, and levels >= {_COPYING_LEVEL} to copy any, got {self}")
         if not 0 <= self.background_weight <= 1:
             raise ValueError(f"background_weight must be in [0, 1], got {self.background_weight}")
         places = [f"enc{level}" for level in range(1, self.levels + 1)]
@@ -70,7 +76,7 @@ class RgbCompletionConfig:
 
 
 PAPER = RgbCompletionConfig()
-COMPACT = replace(PAPER, channels=28, levels=6, key_reduction=7)
+COMPACT = replace(PAPER, channels=28, levels=6, key_reduction=7, copied_colours=4)
 RGB_COMPLETION_PRESETS = {"paper": PAPER, "compact": COMPACT}
 
 
@@ -145,13 +151,19 @@ class RgbCompletionNetwork(nn.Module):
             DecoderLevel(channels(level), channels(level - 1), channels(level - 1), renormalise=renormalise)
             for level in range(config.levels, 1, -1)
         )
-        self.output = PartialConv2d(channels(1) + _INPUT_CHANNELS, 3, 3, bias=True, renormalise=renormalise)
+        choices = 1 + config.copied_colours if config.copied_colours else 0
+        self.output = PartialConv2d(channels(1) + _INPUT_CHANNELS, 3 + choices, 3, bias=True, renormalise=renormalise)
         if renormalise:
             # No batch normalisation follows: a full-size start would lie mostly outside the range.
             nn.init.xavier_normal_(self.output.conv.weight, gain=0.5)
         self.attention = nn.ModuleDict()
         if config.combine != "none":
             self.attention.update({place: self._attention(place, config) for place in config.attention})
+
+        if config.copied_colours:
+            self.copying = ColourCopying(
+                channels(_COPYING_LEVEL - 1), config.num_parts, num_heads=config.copied_colours
+            )
 
     @staticmethod
     def _attention(place: str, config: RgbCompletionConfig) -> ParsingGuidedAttention:
@@ -195,7 +207,13 @@ class RgbCompletionNetwork(nn.Module):
             maps = self._enhance(f"enc{level}", encode(maps), guidance)
         for level, decode in zip(range(self.config.levels, 1, -1), self.decoder, strict=True):
             maps = self._enhance(f"dec{level}", decode(maps, skips.pop()), guidance)
+            if level == _COPYING_LEVEL and self.config.copied_colours:
+                copied = self.copying(maps.features, dimmed, modal_mask, amodal_mask, guidance)
         colours, _ = self.output(_double(maps, skips[0]), skips[0])
+        if self.config.copied_colours:
+            # Each pixel's mixture of the network's own colour and the copied ones.
+            shares = colours[:, 3:].softmax(dim=1)[:, :, None]
+            colours = (shares * torch.cat([colours[:, None, :3], copied.to(colours.dtype)], dim=1)).sum(dim=1)
         return clamp_keeping_gradient(colours, -1, 1) / 2 + 0.5
 
     def _enhance(self, place: str, maps: MaskedFeatures, guidance: Guidance) -> MaskedFeatures:
