@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from miniatures import TINY_MASK, mask_network, rgb_network
+from miniatures import TINY_MASK, TINY_RGB, mask_network, rgb_network
 from torch import Tensor
 
 from deocclude.errors import InputError
@@ -92,11 +92,13 @@ def test_rgb_stage_gets_one_hot_parts() -> None:
     assert not network.tensors[3].any() and network.tensors[4].shape == (2, 19, 64, 64)
 
 
-def test_real_networks_in_a_row() -> None:
+@pytest.mark.parametrize("copied_colours", [0, 2])
+def test_real_networks_in_a_row(copied_colours: int) -> None:
     image, modal_mask = inputs()
+    config = replace(TINY_RGB, copied_colours=copied_colours)
     for dtype in (torch.float32, torch.bfloat16):
         completion = FeedforwardMaskCompleter(mask_network().to(dtype))(image, modal_mask)
-        rgb = FeedforwardRgbCompleter(rgb_network().to(dtype))(image, completion)
+        rgb = FeedforwardRgbCompleter(rgb_network(config).to(dtype))(image, completion)
         assert rgb.shape == image.shape and rgb.dtype == torch.float32
         assert rgb.min() >= 0 and rgb.max() <= 1 and not rgb.requires_grad
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from deocclude.models.feedforward.parsing_attention import Guidance, attend_dense, take, true_first
@@ -40,45 +40,37 @@ class ColourCopying(nn.Module):
         image (B, 3, H, W); masks float (B, 1, H, W); guidance at the picture's size. Where nothing of the person is
         visible the colours are 0. What the picture shows outside the modal mask has no influence.
         """
+        guidance = guidance.resize(*features.shape[-2:], dtype=features.dtype)
+        keys = self.key(torch.cat([features, guidance.modal_parsing], dim=1))
+        queries = self.query(torch.cat([features, guidance.amodal_parsing], dim=1)) * KEY_CHANNELS**-0.5
         # Positions and their squares need more than bfloat16's three digits.
         with torch.autocast(features.device.type, enabled=False):
-            return self._copy(features.float(), image.float(), modal_mask.float(), amodal_mask.float(), guidance)
+            return self._copy(queries.float(), keys.float(), image.float(), modal_mask.float(), amodal_mask.float())
 
-    def _copy(
-        self, features: Tensor, image: Tensor, modal_mask: Tensor, amodal_mask: Tensor, guidance: Guidance
-    ) -> Tensor:
-        height, width = features.shape[-2:]
+    def _copy(self, queries: Tensor, keys: Tensor, image: Tensor, modal_mask: Tensor, amodal_mask: Tensor) -> Tensor:
+        height, width = queries.shape[-2:]
         share = F.adaptive_avg_pool2d(modal_mask, (height, width))
         colours = F.adaptive_avg_pool2d(image * modal_mask, (height, width)) / share.clamp(min=1e-3)
         hidden = F.adaptive_max_pool2d(amodal_mask * (1 - modal_mask), (height, width))
         wanted = F.max_pool2d(hidden, 3, 1, 1) > 0  # a cell more: the colours are enlarged bilinearly
 
-        guidance = guidance.resize(height, width, dtype=features.dtype)
-        keys = self.key(torch.cat([features, guidance.modal_parsing], dim=1))
-        queries = self.query(torch.cat([features, guidance.amodal_parsing], dim=1)) * KEY_CHANNELS**-0.5
-        query_index, is_query = true_first(wanted.flatten(1))
-        key_index, is_key = true_first((share >= MIN_SHARE).flatten(1))
         query_rows, key_rows = self._with_nearness(queries, keys)
-
-        def per_head(rows: Tensor, index: Tensor) -> Tensor:
-            return take(rows, repeat(index, "b m -> (b n) m", n=self.num_heads))
-
-        colour_rows = repeat(colours, "b c h w -> (b n) (h w) c", n=self.num_heads)
+        query_index, is_query = (self._per_head(rows) for rows in true_first(wanted.flatten(1)))
+        key_index, is_key = (self._per_head(rows) for rows in true_first((share >= MIN_SHARE).flatten(1)))
+        colour_rows = self._per_head(rearrange(colours, "b c h w -> b (h w) c"))
         copied = attend_dense(
-            per_head(query_rows, query_index),
-            per_head(key_rows, key_index),
-            per_head(colour_rows, key_index),
-            repeat(is_key, "b m -> (b n) m", n=self.num_heads),
-            repeat(is_query, "b m -> (b n) m", n=self.num_heads),
+            take(query_rows, query_index), take(key_rows, key_index), take(colour_rows, key_index), is_key, is_query
         )
-        index = repeat(query_index, "b m -> (b n) m c", n=self.num_heads, c=3)
         # Padded rows point at cells that nobody asked for: those keep their own colour.
-        kept = torch.where(repeat(is_query, "b m -> (b n) m 1", n=self.num_heads), copied, colour_rows.gather(1, index))
-        cells = rearrange(
-            colour_rows.scatter(1, index, kept), "(b n) (h w) c -> b (n c) h w", n=self.num_heads, h=height
-        )
+        copied = torch.where(is_query[..., None], copied, take(colour_rows, query_index))
+        cells = colour_rows.scatter(1, query_index[..., None].expand_as(copied), copied)
+        cells = rearrange(cells, "(b n) (h w) c -> b (n c) h w", n=self.num_heads, h=height)
         full = F.interpolate(cells, image.shape[-2:], mode="bilinear", align_corners=False)
         return rearrange(full, "b (n c) h w -> b n c h w", n=self.num_heads)
+
+    def _per_head(self, rows: Tensor) -> Tensor:
+        """(B, …) to (B * num_heads, …), the heads of a sample one after another."""
+        return rows.repeat_interleave(self.num_heads, dim=0)
 
     def _with_nearness(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (B * num_heads, N, KEY_CHANNELS + 3) whose product is likeness minus sharpness times squared distance.
@@ -87,15 +79,16 @@ class ColourCopying(nn.Module):
         """
         batch, _, height, width = queries.shape
         side = max(height, width)
-        y = (torch.arange(height, device=queries.device) + 0.5) / side
-        x = (torch.arange(width, device=queries.device) + 0.5) / side
-        places = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1) - 0.5
-        sharpness = self.log_sharpness.exp()[:, None, None]
+        y = (torch.arange(height, device=queries.device) + 0.5) / side - 0.5
+        x = (torch.arange(width, device=queries.device) + 0.5) / side - 0.5
+        places = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1)
+        sharpness = self.log_sharpness.float().exp()[:, None, None]
         ones = places.new_ones(self.num_heads, len(places), 1)
         of_query = torch.cat([2 * sharpness * places, ones], dim=2)
         of_key = torch.cat([places.expand(self.num_heads, -1, -1), -sharpness * places.square().sum(1)[:, None]], dim=2)
-        rows = [rearrange(maps, "b (n d) h w -> b n (h w) d", n=self.num_heads) for maps in (queries, keys)]
-        return tuple(
-            rearrange(torch.cat([row, near.expand(batch, -1, -1, -1)], dim=3), "b n m d -> (b n) m d")
-            for row, near in zip(rows, (of_query, of_key), strict=True)
-        )  # type: ignore[return-value]
+
+        def joined(maps: Tensor, nearness: Tensor) -> Tensor:
+            rows = rearrange(maps, "b (n d) h w -> (b n) (h w) d", n=self.num_heads)
+            return torch.cat([rows, nearness.repeat(batch, 1, 1)], dim=2)
+
+        return joined(queries, of_query), joined(keys, of_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,8 +26,14 @@ def template_weights(modal_probability: Tensor, templates: Tensor, weighting: We
     inner_softmax: softmax of the inner products, what the authors' code does (a hard choice of a large template).
     """
     size = templates.shape[-2:]
-    query = F.interpolate(modal_probability, size, mode="area").flatten(1)
-    keys = templates.flatten(1)
+    query = F.interpolate(modal_probability.float(), size, mode="area").flatten(1)
+    # Differences of sums over a thousand pixels: bfloat16 has three digits.
+    with torch.autocast(query.device.type, enabled=False):
+        weights = _weights(query, templates.float().flatten(1), weighting)
+    return weights.to(modal_probability.dtype)
+
+
+def _weights(query: Tensor, keys: Tensor, weighting: Weighting) -> Tensor:
     unit = REFERENCE_PIXELS / keys.shape[1]
     if weighting == "inner_softmax":
         return (query @ keys.T).softmax(dim=1)
