@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -166,3 +171,27 @@ def write_png(path: Path, array: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == bool else array).save(path)
     return path
+
+
+def peak_megabytes(work: Callable[..., None], *arguments: int) -> float:
+    """What a function of a test file takes at most beside its imports, in an interpreter of its own.
+
+    In this one a greedier test may have set the mark before. Not `ru_maxrss`: a child inherits its parent's.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("memory is measured on Linux only")
+    file = Path(inspect.getfile(work))
+    program = (
+        f"import sys; sys.path.insert(0, {str(file.parent)!r})\n"
+        f"from {file.stem} import {work.__name__}\n"
+        "def kilobytes(name):\n"
+        f"    lines = open({str(status)!r}).read().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith(name))\n"
+        "before = kilobytes('VmRSS')\n"
+        f"{work.__name__}(*{arguments!r})\n"
+        "print(kilobytes('VmHWM') - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) / 1000

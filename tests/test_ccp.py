@@ -19,8 +19,7 @@ def test_each_record_is_in_the_split_the_index_says(tmp_path: Path) -> None:
 
     assert [record.id for record in train] == ["000", "002", "004"]
     assert [record.id for record in val] == ["001", "003"]
-    assert all(record.annotated for record in train) and not any(record.annotated for record in val)
-    assert (train[0].width, train[0].height) == (72, 96)
+    assert all(record.parsing_path for record in train) and not any(record.parsing_path for record in val)
 
 
 def test_person_and_bag_are_read_apart(tmp_path: Path) -> None:
@@ -86,8 +85,8 @@ def test_shared_ccp(shared_data: Path) -> None:
     assert not {record.id for record in train} & {record.id for record in val}
     for record in (*train[:3], *val[:3]):
         sample = record.load()
-        assert sample.person.shape == (record.height, record.width)
+        height, width = sample.person.shape
         assert not (sample.person & sample.not_scored).any()
-        assert (sample.parsing is not None) == record.annotated
-        known = record.joints[record.joints[:, 2] > 0.9, :2].astype(int).clip(0, (record.width - 1, record.height - 1))
+        assert (sample.parsing is not None) == (record.parsing_path is not None)
+        known = record.joints[record.joints[:, 2] > 0.9, :2].astype(int).clip(0, (width - 1, height - 1))
         assert sample.person[known[:, 1], known[:, 0]].mean() > 0.7, "joints lie on the body"

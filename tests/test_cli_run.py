@@ -88,6 +88,12 @@ def test_segmenter_and_boxes(here: Path) -> None:
     assert asked == [[0, 0, 40, 60], [50.5, 0, 90, 64]]
 
 
+@pytest.mark.parametrize("box", [["--box", "-0.6,0,96,64"], ["--box=-0.6,0,96,64"], ["--box", "-.5,-1,96,64"]])
+def test_a_box_may_begin_below_zero(here: Path, box: list[str]) -> None:
+    assert main(["run", "photos/one.png", *box, "--output", "out"]) == 0
+    assert json.loads((here / "out" / "one.json").read_text())["asked_box_xyxy"][0] < 0
+
+
 def test_other_stages(here: Path) -> None:
     stages = ["--mask-stage", "convex-hull", "--rgb-stage", "mean-colour"]
     assert main(["run", "photos/one.png", "--mask", "masks/one.png", *stages, "--output", "out"]) == 0
@@ -144,6 +150,8 @@ def test_a_surprise_in_a_folder_costs_one_photograph(
         (["photos", "--mask", "masks/one.png"], "give a folder of masks"),
         (["photos/one.png", "--mask", "masks/one.png", "--box", "0,0,9,9"], "not both"),
         (["photos", "--box", "0,0,9,9"], "one photograph"),
+        (["photos/one.png", "--box", "-2,0,0,50"], "one.png: the box -2,0,0,50 is empty"),
+        (["photos/one.png", "--box", "-9,0,20,50"], "one.png: the box -9,0,20,50 lies outside"),
         (["photos/one.png", "--box", "0,0,9"], "X0,Y0,X1,Y1"),
         (["photos/one.png", "--box", "100,0,200,50"], "one.png: the box 100,0,200,50 lies outside"),
         (["photos/one.png", "--preset", "best"], "choose from feedforward"),
@@ -188,6 +196,15 @@ def test_existing_results_are_kept(here: Path, capsys: pytest.CaptureFixture[str
     assert main(["run", *command, "--overwrite", "--rgb-stage", "mean-colour"]) == 0
     assert results(here / "out") == ["one"]
     assert json.loads(Path("out/one.json").read_text())["method"]["rgb_completion"] == "mean-colour"
+
+
+def test_a_mask_in_the_output_folder_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The photograph one_modal has its mask where the photograph one would have its result."""
+    (here / "photos" / "two.png").rename(here / "photos" / "one_modal.png")
+    (here / "masks" / "two.png").rename(here / "masks" / "one_modal.png")
+    before = Path("masks/one_modal.png").read_bytes()
+    assert "is an input" in refused(capsys, "photos", "--mask", "masks", "--output", "masks", "--overwrite")
+    assert Path("masks/one_modal.png").read_bytes() == before
 
 
 def test_demo(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

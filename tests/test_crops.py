@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniatures import photograph
+from PIL import Image
 
 from deocclude.crops import SquareCrop, crop_around, extract, paper_crop, restore, restore_box
 
@@ -70,6 +71,42 @@ def test_outside_the_picture_is_black() -> None:
     window = extract(white, SquareCrop(-5, -5, 20), 20, nearest=False)
     assert window[5:15, 5:15].min() == 255 and window.sum() == white.sum()
     assert not extract(np.ones((10, 10), bool), SquareCrop(50, 50, 8), 4, nearest=False).any()
+
+
+def drawn_whole(array: np.ndarray, crop: SquareCrop, size: int, *, nearest: bool) -> np.ndarray:
+    """The plain way: the whole square at the picture's own scale, then resized."""
+    square = np.zeros((crop.side, crop.side, 3), np.uint8)
+    x0, y0, x1, y1 = crop.inside(array.shape[:2])
+    if x0 < x1 and y0 < y1:
+        square[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left] = array[y0:y1, x0:x1]
+    method = Image.Resampling.BICUBIC if size > crop.side else Image.Resampling.BOX
+    return np.array(Image.fromarray(square).resize((size, size), Image.Resampling.NEAREST if nearest else method))
+
+
+@given(st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 90), st.sampled_from([8, 12, 16, 32]), st.booleans())
+def test_a_square_is_resized_as_if_drawn_whole(left: int, top: int, side: int, size: int, nearest: bool) -> None:
+    """Bit for bit where it lies in the picture. At a power of two, the networks' sizes, also where it does not, but for
+    rounding: Pillow chooses by the shape which axis it resizes first.
+    """
+    image, crop = photograph(25, 35), SquareCrop(left, top, side)
+    resized, expected = extract(image, crop, size, nearest=nearest), drawn_whole(image, crop, size, nearest=nearest)
+    if crop.inside((25, 35)) == crop.box_xyxy or (nearest and size != 12):
+        assert np.array_equal(resized, expected)
+    elif size != 12:
+        assert np.abs(resized.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("size", [48, 50, 64])
+def test_a_long_picture_keeps_its_places(size: int) -> None:
+    """A rectangle's area and centre, also where the picture's edge cuts a pixel of the crop in two."""
+    image = np.zeros((61, 1000), np.float32)
+    image[5:45, 300:507] = 1
+    crop = crop_around((0, 0, 1000, 61), (61, 1000), margin=1.0)
+    small, scale = extract(image, crop, size, nearest=False), size / crop.side
+    y, x = np.mgrid[0.5:size, 0.5:size]
+    assert small.sum() / scale**2 == pytest.approx(40 * 207, rel=0.05)
+    assert (x * small).sum() / small.sum() == pytest.approx((403.5 - crop.left) * scale, abs=0.05)
+    assert (y * small).sum() / small.sum() == pytest.approx((25 - crop.top) * scale, abs=0.05)
 
 
 def test_shrinking_averages_areas() -> None:

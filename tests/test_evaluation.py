@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,46 @@ def test_other_weights_are_another_method(people: OcclusionSet, predicted: Predi
 
     with pytest.raises(InputError, match="weights_sha256"):
         predict(method(mask_stage=retrained), people, predicted, Protocol())
+
+
+def test_another_set_of_the_same_name_is_another_set(
+    people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path
+) -> None:
+    with OcclusionSetWriter(tmp_path / "other" / people.root.name) as writer:
+        for index in range(NUM_PEOPLE):
+            writer.write(replace(person(index), row={"occluder": "pole"}))
+
+    with pytest.raises(InputError, match="other manifest_sha256"):
+        predict(method(), OcclusionSet(tmp_path / "other" / people.root.name), predicted, Protocol())
+
+
+def test_another_dtype_is_another_method(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    halved = ConvexHullMask(SIDE)
+    halved.dtype = torch.bfloat16
+
+    with pytest.raises(InputError, match="other dtype"):
+        predict(method(mask_stage=halved), people, predicted, Protocol())
+
+
+@pytest.mark.parametrize("place", ["", "amodal", "."])
+def test_the_sets_own_files_are_never_predictions(people: OcclusionSet, place: str) -> None:
+    folder = PredictionFolder(people.root / place)
+    before = sorted(people.root.rglob("*"))
+
+    with pytest.raises(InputError, match="choose another folder"):
+        predict(method(), people, folder, Protocol(), overwrite=True)
+    with pytest.raises(InputError, match="choose another folder"):
+        score_set(people, folder)
+    assert sorted(people.root.rglob("*")) == before
+
+
+def test_the_sets_files_are_known_behind_a_link_too(people: OcclusionSet, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "amodal").symlink_to(people.root / "amodal")
+
+    with pytest.raises(InputError, match="choose another folder"):
+        predict(method(), people, PredictionFolder(tmp_path / "linked"), Protocol(), overwrite=True)
+    assert predict(method(), people, PredictionFolder(people.root / "predictions"), Protocol(), limit=1).done
 
 
 def test_the_found_modal_mask_is_written_when_it_is_the_methods_own(people: OcclusionSet, tmp_path: Path) -> None:
@@ -381,6 +422,18 @@ def test_the_verbs_hand_files_to_each_other(
     assert main(["gallery", "--data", data, "--predictions", output, "--output", sheets, "--count", "2"]) == 0
     assert main(["gallery", "--data", data, "--predictions", output, "--output", sheets]) == 2
     assert [path.name for path in Path(sheets).iterdir()] == ["people_seed0_0.png"]
+
+
+def test_the_gallery_leaves_a_place_for_a_broken_file(
+    people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (people.root / "amodal" / "person_1.png").write_bytes(b"\x89PNG broken")
+    data, sheets = str(people.root), tmp_path / "sheets"
+
+    assert main(["gallery", "--data", data, "--predictions", str(predicted.root), "--output", str(sheets)]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("deocclude: error: ")]
+    assert len(errors) == 1 and "person_1.png" in errors[0]
+    assert [path.name for path in sheets.iterdir()] == ["people_seed0_0.png"]
 
 
 # --- the benchmark ------------------------------------------------------------------------------------------

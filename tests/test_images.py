@@ -269,10 +269,40 @@ def test_unclear_masks_are_refused(tmp_path: Path, levels: np.ndarray, sentence:
     assert str(path) in str(caught.value)
 
 
-def test_a_close_portrait_is_not_inverted(tmp_path: Path) -> None:
-    mask = np.zeros((40, 60), bool)
-    mask[4:, 3:57] = True
-    assert np.array_equal(open_mask(write_png(tmp_path / "m.png", mask), (40, 60)), mask)
+def filled(height: int, width: int, *boxes_xyxy: tuple[int, int, int, int]) -> np.ndarray:
+    mask = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in boxes_xyxy:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+PORTRAITS = {
+    "standing": filled(90, 60, (20, 10, 40, 85)),
+    "feet cut off": filled(90, 60, (20, 10, 40, 90)),
+    "half length": filled(90, 60, (20, 10, 40, 40), (5, 40, 55, 90)),
+    "half length, arms to both sides": filled(90, 60, (20, 10, 40, 55), (0, 55, 60, 90)),
+    "half length, wide": filled(60, 90, (35, 8, 55, 34), (0, 34, 90, 60)),
+}
+CLOSE_UPS = {
+    "portrait": filled(40, 60, (3, 4, 57, 40)),
+    "to both sides": filled(40, 60, (0, 4, 60, 40)),
+    "one upper corner": filled(40, 60, (0, 0, 50, 40)),
+    "behind a table": filled(60, 60, (0, 0, 60, 36)),
+    "behind a table with a cup": filled(60, 60, (0, 0, 60, 36)) & ~filled(60, 60, (25, 30, 35, 36)),
+    "behind a pole": filled(60, 60, (0, 0, 22, 50), (38, 0, 60, 50)),
+}
+
+
+@pytest.mark.parametrize("mask", PORTRAITS.values(), ids=PORTRAITS)
+def test_an_inverted_person_is_refused(mask: np.ndarray) -> None:
+    assert np.array_equal(as_mask(mask, mask.shape), mask)
+    with pytest.raises(InputError, match="inverted"):
+        as_mask(~mask, mask.shape)
+
+
+@pytest.mark.parametrize("mask", CLOSE_UPS.values(), ids=CLOSE_UPS)
+def test_a_person_close_up_is_not_inverted(mask: np.ndarray) -> None:
+    assert np.array_equal(as_mask(mask, mask.shape), mask)
 
 
 # --- writing and finding ---
@@ -358,6 +388,11 @@ def test_all_forms_of_a_picture_are_one() -> None:
         np.zeros((4, 4, 3), np.int64),
         torch.zeros(2, 3, 4, 4),
         torch.full((3, 4, 4), 2.0),
+        "photo.jpg",
+        Path("photo.jpg"),
+        [[[0, 0, 0]], [[255, 255, 255]]],
+        [[0], [1, 2]],
+        None,
     ],
     ids=[
         "channels",
@@ -369,6 +404,11 @@ def test_all_forms_of_a_picture_are_one() -> None:
         "integers",
         "tensors",
         "tensor-range",
+        "name",
+        "path",
+        "list",
+        "ragged-list",
+        "none",
     ],
 )
 def test_other_forms_are_refused(wrong: Any) -> None:
@@ -392,7 +432,17 @@ def test_all_forms_of_a_mask_are_one() -> None:
     )
     for form in forms:
         assert np.array_equal(as_mask(form, MASK.shape), MASK)
-    wrong_forms = (~MASK, MASK & False, MASK | True, MASK.T, MASK * 0.3 + 0.1, np.zeros(5), MASK * np.nan)
+    wrong_forms = (
+        ~MASK,
+        MASK & False,
+        MASK | True,
+        MASK.T,
+        MASK * 0.3 + 0.1,
+        np.zeros(5),
+        MASK * np.nan,
+        "mask.png",
+        [[0], [1, 1]],
+    )
     for wrong in wrong_forms:
         with pytest.raises(InputError):
             as_mask(wrong, MASK.shape)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from deocclude.metrics.averages import averages, averages_by_ratio, bootstrap_interval
-from deocclude.metrics.masks import Overlap, invisible_iou, invisible_overlap, iou, mask_l1, overlap
+from deocclude.metrics.masks import Overlap, invisible_overlap, mask_l1, overlap
 
 MASK = arrays(bool, (4, 5))
 EMPTY, FULL = np.zeros((4, 5), bool), np.ones((4, 5), bool)
@@ -28,7 +28,7 @@ def test_iou_and_l1_as_sets(prediction: np.ndarray, target: np.ndarray, scored: 
     found, true = pixels(prediction) & pixels(scored), pixels(target) & pixels(scored)
 
     assert overlap(prediction, target, scored=scored) == Overlap(len(found & true), len(found | true))
-    assert iou(prediction, target, scored=scored) == pytest.approx(
+    assert overlap(prediction, target, scored=scored).iou == pytest.approx(
         ratio(len(found & true), len(found | true)), nan_ok=True
     )
     assert mask_l1(prediction, target, scored=scored) == pytest.approx(ratio(len(found ^ true), len(true)), nan_ok=True)
@@ -42,7 +42,7 @@ def test_invisible_iou_as_sets(
     hidden = (pixels(target) - pixels(modal)) & pixels(scored)
     expected = ratio(len(found & hidden), len(found | hidden)) if hidden else math.nan
 
-    assert invisible_iou(prediction, target, modal, scored=scored) == pytest.approx(expected, nan_ok=True)
+    assert invisible_overlap(prediction, target, modal, scored=scored).iou == pytest.approx(expected, nan_ok=True)
 
 
 @given(MASK, MASK, MASK, MASK)
@@ -51,21 +51,21 @@ def test_pixels_that_are_not_scored_never_matter(
 ) -> None:
     other = np.where(scored, prediction, ~prediction)
 
-    for metric in (iou, mask_l1):
-        assert metric(other, target, scored=scored) == pytest.approx(
-            metric(prediction, target, scored=scored), nan_ok=True
-        )
-    assert invisible_iou(other, target, modal, scored=scored) == pytest.approx(
-        invisible_iou(prediction, target, modal, scored=scored), nan_ok=True
+    assert overlap(other, target, scored=scored) == overlap(prediction, target, scored=scored)
+    assert mask_l1(other, target, scored=scored) == pytest.approx(
+        mask_l1(prediction, target, scored=scored), nan_ok=True
+    )
+    assert invisible_overlap(other, target, modal, scored=scored) == invisible_overlap(
+        prediction, target, modal, scored=scored
     )
 
 
 def test_nothing_to_find_is_undefined_not_zero() -> None:
-    assert math.isnan(iou(EMPTY, EMPTY))
+    assert math.isnan(overlap(EMPTY, EMPTY).iou)
     assert math.isnan(mask_l1(FULL, EMPTY))
-    assert math.isnan(invisible_iou(FULL, EMPTY, EMPTY))
+    assert math.isnan(invisible_overlap(FULL, EMPTY, EMPTY).iou)
     assert invisible_overlap(FULL, FULL, FULL) == Overlap(0, 0)
-    assert iou(EMPTY, FULL) == 0 and mask_l1(EMPTY, FULL) == 1
+    assert overlap(EMPTY, FULL).iou == 0 and mask_l1(EMPTY, FULL) == 1
 
 
 def row(ratio: float, intersection: int, union: int) -> dict[str, float]:

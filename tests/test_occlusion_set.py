@@ -197,6 +197,14 @@ def test_jpg_and_missing_whole_pictures_are_read(tmp_path: Path) -> None:
     assert read.occluded.shape == (12, 9, 3) and read.whole is None
 
 
+def test_the_whole_picture_may_be_known_of_some_people_only(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", sample("a"), replace(sample("b", seed=1), whole=None))
+    assert folder[0].whole is not None and folder[1].whole is None
+    (tmp_path / "set" / "whole" / "b.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"whole.b\.png"):
+        folder[1]
+
+
 def test_shared_bench(shared_data: Path) -> None:
     folder = OcclusionSet(shared_data / "bench")
     assert len(folder) == 200

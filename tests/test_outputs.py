@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,25 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match="No space left"):
         write_person(out, "photo", image, result, source=source)
     assert not list(out.iterdir())
+
+
+def test_a_json_never_stands_beside_files_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, result = completed()
+    source = write_png(tmp_path / "photo.png", image)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_person(out, "photo", image, result, source=source)
+    replace = os.replace
+
+    def killed(old: Path, new: Path) -> None:
+        if new.name == "photo_cutout.png":
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_person(out, "photo", image, result, source=source)
+    assert not (out / "photo.json").exists() and (out / "photo_modal.png").exists()
 
 
 def test_names_meet_nowhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, M
 from deocclude.models.feedforward.rgb_completion import RgbCompletionConfig, RgbCompletionNetwork
 from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork
 from deocclude.training.config import TrainingConfig
-from deocclude.training.loop import MovingAverage, Run, train
+from deocclude.training.imperfect_masks import detector_like
+from deocclude.training.loop import MovingAverage, Run, append_row, train
 from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask, draw_boxes, joint_peaks, joint_targets
@@ -26,7 +28,7 @@ from deocclude.training.templates import cluster_templates
 from deocclude.weights import load_network
 
 CONFIG = TrainingConfig(
-    steps=4, batch_size=2, sizes=(32,), size_shares=(1.0,), validation_people=2, validate_every=2, log_every=1
+    steps=4, batch_size=2, sizes=(64,), size_shares=(1.0,), validation_people=2, validate_every=2, log_every=1
 )
 
 
@@ -95,48 +97,127 @@ def test_the_two_players_leave_each_other_alone(name: str) -> None:
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train(mask_task(), synthesis(), CONFIG, tmp_path / "whole", device="cpu")
+    whole = train(mask_task(), synthesis(), CONFIG, tmp_path / "whole")
 
-    killed = Run(mask_task(), synthesis(), CONFIG, tmp_path / "killed", device="cpu")
+    killed = Run(mask_task(), synthesis(), CONFIG, tmp_path / "killed")
     for _ in range(2):
         killed.step()
     killed.checkpoint()
     killed.step()  # done after the checkpoint, so lost with the kill
-    resumed = train(mask_task(), synthesis(), CONFIG, tmp_path / "killed", device="cpu")
+    resumed = train(mask_task(), synthesis(), CONFIG, tmp_path / "killed")
 
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
+    run = Run(mask_task(), synthesis(), CONFIG, tmp_path)
+    run.step()
+    append_row(tmp_path / "losses.csv", {"step": 1})
+    run.checkpoint()
+    # Logged after the checkpoint, and lost with the kill.
+    append_row(tmp_path / "losses.csv", {"step": 2})
+    shutil.copytree(tmp_path / "checkpoint", tmp_path / "kept")
+    run.step()
+    run.checkpoint()
+    shutil.rmtree(tmp_path / "checkpoint")
+    shutil.move(tmp_path / "kept", tmp_path / "checkpoint")
+
+    train(mask_task(), synthesis(), CONFIG, tmp_path)
+    assert steps_in(tmp_path / "losses.csv") == ["1", "2", "3", "4"]
+    assert steps_in(tmp_path / "validation.csv") == ["1", "2", "4"]
+
+
+def steps_in(path: Path) -> list[str]:
+    with path.open() as file:
+        return [row["step"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("left", ["checkpoint.new", "checkpoint.old"])
+def test_a_kill_between_two_renames_loses_no_checkpoint(left: str, tmp_path: Path) -> None:
+    run = Run(mask_task(), synthesis(), CONFIG, tmp_path)
+    run.step()
+    run.checkpoint()
+    (tmp_path / "checkpoint").rename(tmp_path / left)
+    assert Run(mask_task(), synthesis(), CONFIG, tmp_path).progress.step == 1
+
+
+def test_an_unfinished_checkpoint_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(mask_task(), synthesis(), CONFIG, tmp_path)
+
+    def killed(folder: str) -> None:
+        Path(folder).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.accelerator, "save_state", killed)
+    run.step()
+    with pytest.raises(KeyboardInterrupt):
+        run.checkpoint()
+    assert Run(mask_task(), synthesis(), CONFIG, tmp_path).progress.step == 0
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_run_writes_all_it_promises(name: str, tmp_path: Path) -> None:
     task: Any = TASKS[name]()
-    config = replace(CONFIG, sizes=(64,))
-    weights = train(task, synthesis(), config, tmp_path, device="cpu")
+    weights = train(task, synthesis(), CONFIG, tmp_path)
     network, _ = load_network(weights, expected=type(task.network).__name__)
     assert network.config == task.network.config
-    with (tmp_path / "losses.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
-    with (tmp_path / "validation.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4"]
+    assert steps_in(tmp_path / "losses.csv") == ["1", "2", "3", "4"]
+    assert steps_in(tmp_path / "validation.csv") == ["2", "4"]
     assert len(list((tmp_path / "preview").glob("*.png"))) == 2
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
-    train(mask_task(), synthesis(), CONFIG, tmp_path, device="cpu")
+    train(mask_task(), synthesis(), CONFIG, tmp_path)
     with pytest.raises(InputError, match="another --output"):
-        train(mask_task(), synthesis(), replace(CONFIG, seed=1), tmp_path, device="cpu")
+        train(mask_task(), synthesis(), replace(CONFIG, seed=1), tmp_path)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_papers_optimisers_keep_their_rate(optimizer: Any, tmp_path: Path) -> None:
     config = replace(CONFIG, optimizer=optimizer, learning_rate=1e-3)
-    train(segmenter_task(), synthesis(), config, tmp_path, device="cpu")
+    train(segmenter_task(), synthesis(), config, tmp_path)
     with (tmp_path / "losses.csv").open() as file:
         assert {row["learning_rate"] for row in csv.DictReader(file)} == {"0.001"}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"validation_people": 0},
+        {"log_every": 0},
+        {"validate_every": 0},
+        {"sizes": (100,)},
+        {"sizes": ()},
+        {"size_shares": (0.5,)},
+        {"learning_rate": float("nan")},
+        {"ema_decay": 1.0},
+        {"seed": -1},
+    ],
+)
+def test_a_configuration_out_of_range_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(CONFIG, **wrong)
+
+
+def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="6 photographs are too few"):
+        Run(mask_task(), synthesis(), replace(CONFIG, validation_people=6), tmp_path)
+
+
+def test_the_papers_mask_distances_leave_the_modal_mask_alone() -> None:
+    """Eq. 3's are of the amodal mask alone; the authors' code adds the modal mask's."""
+    task = mask_task()
+    batch = synthesis()(torch.arange(2), 64, torch.Generator().manual_seed(0))
+    losses, _ = task.generator_losses(task.network, batch, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        initial = detector_like(batch.modal_mask, batch.occluder_mask, torch.Generator().manual_seed(0), exact=0.5)
+        amodal = task.network(batch.occluded, initial).amodal.sigmoid()
+    expected = task.config.l1 * ((amodal - batch.amodal_mask.float()).abs() * batch.scored).mean()
+    torch.testing.assert_close(losses["l1"].detach(), expected)
+
+
 def test_kept_aside_photographs_are_never_trained_on(tmp_path: Path) -> None:
-    run = Run(mask_task(), synthesis(), CONFIG, tmp_path, device="cpu")
+    run = Run(mask_task(), synthesis(), CONFIG, tmp_path)
     assert run.pool.min() == CONFIG.validation_people
     assert len(run.pool) == 6 - CONFIG.validation_people
 
@@ -157,12 +238,11 @@ def test_moving_average_follows_the_weights() -> None:
 
 
 def test_templates_are_silhouettes() -> None:
-    config = replace(CONFIG, sizes=(64,))
-    templates = cluster_templates(synthesis(), config, num_templates=4, size=16, num_masks=24)
+    templates = cluster_templates(synthesis(), CONFIG, num_templates=4, size=16, num_masks=24)
     assert templates.shape == (4, 16, 16)
     assert (templates >= 0).all()
     assert (templates <= 1).all()
-    assert torch.equal(templates, cluster_templates(synthesis(), config, num_templates=4, size=16, num_masks=24))
+    assert torch.equal(templates, cluster_templates(synthesis(), CONFIG, num_templates=4, size=16, num_masks=24))
 
 
 def test_joint_maps_peak_at_their_joints() -> None:

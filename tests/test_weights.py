@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from miniatures import TINY_MASK, TINY_RGB, mask_network, rgb_network
 from safetensors.torch import load_file, save_file
 
 from deocclude.errors import InputError
-from deocclude.weights import load_network, save_network
+from deocclude.weights import ASSETS, NETWORKS, load_network, save_network
+
+WEIGHTS_MD = Path(__file__).resolve().parents[1] / "WEIGHTS.md"
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -99,3 +102,18 @@ def test_configuration_travels_with_the_weights(tmp_path: Path) -> None:
     config = replace(TINY_RGB, attention=("enc2", "dec2"), combine="cascaded")
     save_network(tmp_path / "w", rgb_network(config), config)
     assert load_network(tmp_path / "w")[0].config == config
+
+
+def test_the_shipped_weights_are_those_of_the_table() -> None:
+    """Each file is loaded strictly, has the hash that WEIGHTS.md gives it, and all are small enough to ship."""
+    rows = re.findall(
+        r"^\| `(\w+)`.*`(\w+\.safetensors)`.*`([0-9a-f]{12})…`", WEIGHTS_MD.read_text("utf-8"), re.MULTILINE
+    )
+    shipped = {path.name: path for path in ASSETS.iterdir()}
+
+    assert {network for network, _, _ in rows} == set(NETWORKS)
+    assert {file for _, file, _ in rows} == set(shipped)
+    assert sum(path.stat().st_size for path in shipped.values()) <= 40_000_000
+    for network, file, digits in rows:
+        _, sha256 = load_network(shipped[file], expected=network)
+        assert sha256.startswith(digits), file

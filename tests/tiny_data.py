@@ -84,8 +84,11 @@ def box_annotation(id: int, image_id: int, box_xyxy: tuple[int, int, int, int], 
     }
 
 
-def write_coco(root: Path) -> tuple[Path, Path]:
-    """A COCO file and its folder: two pictures, each one colour, with a chair, a cup, a crumb and a crowd."""
+def write_coco(root: Path, *, person: bool = False) -> tuple[Path, Path]:
+    """A COCO file and its folder: two pictures, each one colour, with a chair, a cup, a crumb and a crowd.
+
+    person: someone of 90 pixels on the second picture too.
+    """
     images = root / "coco_images"
     images.mkdir(parents=True)
     crowd = {**box_annotation(9, 1, (5, 5, 100, 100), category_id=1), "iscrowd": 1}
@@ -96,6 +99,8 @@ def write_coco(root: Path) -> tuple[Path, Path]:
         box_annotation(3, 2, (5, 5, 15, 15)),
         crowd,
     ]
+    if person:
+        annotations.append(box_annotation(4, 2, (100, 20, 130, 110), category_id=1))
     for number, colour in ((1, (200, 30, 30)), (2, (30, 30, 200))):
         Image.new("RGB", (160, 120), colour).save(images / f"{number}.png")
     path = root / "instances.json"

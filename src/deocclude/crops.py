@@ -32,8 +32,12 @@ class SquareCrop:
     def inside(self, image_hw: tuple[int, int]) -> Box:
         """The part of the square that lies in the picture; empty (x1 <= x0 or y1 <= y0) if none does."""
         height, width = image_hw
-        x0, y0, x1, y1 = self.box_xyxy
-        return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+        return box_overlap(self.box_xyxy, (0, 0, width, height))
+
+
+def box_overlap(a: Box, b: Box) -> Box:
+    """Where two boxes lie on each other; empty (x1 <= x0 or y1 <= y0) if nowhere."""
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
 def crop_around(box_xyxy: Box, image_hw: tuple[int, int], *, margin: float = 2.2) -> SquareCrop:
@@ -69,16 +73,18 @@ def extract(array: np.ndarray, crop: SquareCrop, size: int, *, nearest: bool) ->
         area when shrinking and interpolated bicubically when growing. A bool mask is averaged too, and is
         True from one half.
     """
-    window = _window(array, crop)
     if crop.side == size:
-        return window
-    if window.dtype == bool:
-        resized = extract(window.astype(np.uint8) * 255, SquareCrop(0, 0, crop.side), size, nearest=nearest)
-        return resized >= 128
+        return _window(array, crop.box_xyxy)
     method = Image.Resampling.BICUBIC if size > crop.side else Image.Resampling.BOX
     if nearest:
         method = Image.Resampling.NEAREST
-    return _resize(window, (size, size), method, (0, 0, crop.side, crop.side))
+    # Only the pixels that show some of the picture are computed: for a long photograph the square would be many
+    # times its size.
+    resized = np.zeros((size, size, *array.shape[2:]), array.dtype)
+    u0, v0, u1, v1 = shown = _shown(crop, size, array.shape[:2])
+    if u0 < u1 and v0 < v1:
+        resized[v0:v1, u0:u1] = _resized_part(array, crop, size, shown, method)
+    return resized
 
 
 def restore(values: np.ndarray, crop: SquareCrop, image_hw: tuple[int, int], *, bicubic: bool = False) -> np.ndarray:
@@ -110,14 +116,40 @@ def restore_box(values: np.ndarray, crop: SquareCrop, box_xyxy: Box, *, bicubic:
     return _resize(values, (x1 - x0, y1 - y0), method, source)
 
 
-def _window(array: np.ndarray, crop: SquareCrop) -> np.ndarray:
-    """The crop at the picture's own scale, (side, side[, C])."""
-    x0, y0, x1, y1 = crop.inside(array.shape[:2])
-    if (x0, y0, x1, y1) == crop.box_xyxy:
+def _shown(crop: SquareCrop, size: int, image_hw: tuple[int, int]) -> Box:
+    """The pixels of the resized crop that show some of the picture, as a box; empty if none does."""
+    if crop.side < size:  # small already, and bicubic interpolation reaches beyond the picture's edge
+        return 0, 0, size, size
+    x0, y0, x1, y1 = crop.inside(image_hw)
+    return (
+        (x0 - crop.left) * size // crop.side,
+        (y0 - crop.top) * size // crop.side,
+        -((crop.left - x1) * size // crop.side),  # rounded up
+        -((crop.top - y1) * size // crop.side),
+    )
+
+
+def _resized_part(array: np.ndarray, crop: SquareCrop, size: int, part: Box, method: Image.Resampling) -> np.ndarray:
+    """A box of the resized crop alone, (h, w[, C])."""
+    u0, v0, u1, v1 = part
+    x0, y0, x1, y1 = (pixel * crop.side / size for pixel in part)  # from the crop's corner
+    left, top = math.floor(x0), math.floor(y0)
+    around = crop.left + left, crop.top + top, crop.left + math.ceil(x1), crop.top + math.ceil(y1)
+    window, box = _window(array, around), (x0 - left, y0 - top, x1 - left, y1 - top)
+    if array.dtype == bool:
+        return _resize(window.astype(np.uint8) * 255, (u1 - u0, v1 - v0), method, box) >= 128
+    return _resize(window, (u1 - u0, v1 - v0), method, box)
+
+
+def _window(array: np.ndarray, box_xyxy: Box) -> np.ndarray:
+    """A box of the picture at its own scale, (h, w[, C]); 0 where it leaves the picture."""
+    left, top, right, bottom = box_xyxy
+    x0, y0, x1, y1 = box_overlap(box_xyxy, (0, 0, array.shape[1], array.shape[0]))
+    if (x0, y0, x1, y1) == box_xyxy:
         return np.ascontiguousarray(array[y0:y1, x0:x1])
-    window = np.zeros((crop.side, crop.side, *array.shape[2:]), array.dtype)
+    window = np.zeros((bottom - top, right - left, *array.shape[2:]), array.dtype)
     if x0 < x1 and y0 < y1:
-        window[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left] = array[y0:y1, x0:x1]
+        window[y0 - top : y1 - top, x0 - left : x1 - left] = array[y0:y1, x0:x1]
     return window
 
 

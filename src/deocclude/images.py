@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deocclude.errors import InputError
+from deocclude.files import written_whole
 from deocclude.mask_levels import checked_mask, rgb_to_levels
 
 if TYPE_CHECKING:
@@ -144,14 +144,11 @@ def save_image(path: str | Path, array: np.ndarray, *, overwrite: bool = False) 
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another place or allow overwriting")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        encode_image(temporary, array)
-        os.replace(temporary, path)
+        with written_whole(path) as unfinished:
+            encode_image(unfinished, array)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
 
 
 def encode_image(path: Path, array: np.ndarray, *, icc_profile: bytes | None = None) -> None:
@@ -223,6 +220,7 @@ def as_image(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     """
     if isinstance(image, Image.Image):
         return _pil_to_rgb(image)
+    _check_form(image, "picture")
     array = _channels_last(image) if _is_tensor(image) else np.asarray(image)
     if array.ndim == 2:
         array = array[..., None]
@@ -242,6 +240,7 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
     if isinstance(mask, Image.Image):
         levels = _pil_to_levels(mask)
     else:
+        _check_form(mask, "mask")
         levels = _as_array(mask) if _is_tensor(mask) else np.asarray(mask)
         if levels.ndim == 3 and levels.shape[2] in (3, 4) and levels.dtype == np.uint8:
             levels = _pil_to_levels(Image.fromarray(levels))
@@ -250,6 +249,15 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
     if levels.ndim != 2:
         raise InputError(f"a mask is (H, W); got {levels.shape}")
     return checked_mask(levels, size_hw, name)
+
+
+def _check_form(value: Any, kind: str) -> None:
+    """Raise InputError for a path, a list or whatever else is neither an array nor a tensor."""
+    if not (isinstance(value, np.ndarray) or _is_tensor(value)):
+        raise InputError(
+            f"a {kind} is a PIL picture, a NumPy array or a tensor; got {type(value).__name__} "
+            f"(a file is read by deocclude.images.open_{'image' if kind == 'picture' else 'mask'})"
+        )
 
 
 def _is_tensor(value: Any) -> bool:

@@ -77,6 +77,12 @@ def _is_grey(levels: np.ndarray, mask: np.ndarray, full: float) -> bool:
 
 
 def _looks_inverted(mask: np.ndarray) -> bool:
-    """A person may fill a picture, but does not cover its upper corners and most of its border."""
-    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    return bool(mask[0, 0] and mask[0, -1] and border.mean() > 0.65)
+    """A person may fill a picture, but does not cover its upper corners and most of its border.
+
+    Inverted, a person shown from the waist up leaves only half of the border white. So does somebody close up
+    behind a table or a pole; but of these neither stands out like a head, below white and between white.
+    """
+    share = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean()
+    between_white = mask[:, 0] & mask[:, -1] & ~mask.all(axis=1)
+    has_head = mask[0].all() and between_white.mean() > 0.15
+    return bool(mask[0, 0] and mask[0, -1] and share > (0.5 if has_head else 0.65))

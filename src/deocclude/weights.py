@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deocclude.errors import InputError
+from deocclude.files import written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -54,12 +54,8 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
         "network": type(network).__name__,
         "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(_in_fixed_order(save(tensors, metadata)))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(_in_fixed_order(save(tensors, metadata)))
 
 
 def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +64,14 @@ def run(args: argparse.Namespace) -> int:
     for name, _, _ in wanted:
         if _sheet_path(args, name, 0).exists() and not args.overwrite:
             raise InputError(f"{_sheet_path(args, name, 0)} exists already; choose another folder or say --overwrite")
+    unreadable: list[str] = []
     for name, make_strips, titles in wanted:
-        _write_sheets(make_strips(args), titles, name, args)
-    return 0
+        strips = make_strips(args)
+        _write_sheets(strips, titles, name, args)
+        unreadable += [strip.caption for strip in strips if strip.is_unreadable]
+    for sentence in unreadable:
+        print(f"deocclude: error: {sentence}", file=sys.stderr)
+    return 2 if unreadable else 0
 
 
 def _sheet_path(args: argparse.Namespace, name: str, number: int) -> Path:

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import logging
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -125,6 +126,17 @@ def _split_at_verb(argv: Sequence[str]) -> tuple[list[str], str | None, list[str
     return list(argv), None, []
 
 
+def _with_joined_lists(argv: Sequence[str]) -> list[str]:
+    """`--box -1,0,9,9` as `--box=-1,0,9,9`: alone, argparse takes such a list for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and re.fullmatch(r"--[a-z-]+", joined[-1]) and re.match(r"-[.\d].*,", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def _dispatch(argv: Sequence[str]) -> int:
     before, verb, rest = _split_at_verb(argv)
     overview = _overview_parser()
@@ -133,7 +145,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         overview.print_help(sys.stderr)
         return EXIT_INPUT_ERROR
     module = _load_verb(verb)
-    args = _verb_parser(verb, module).parse_args(rest)
+    args = _verb_parser(verb, module).parse_args(_with_joined_lists(rest))
     args.verbose = verbose or hasattr(args, "verbose")
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"

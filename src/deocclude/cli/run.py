@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     _check_choice(args, paths)
     boxes = args.box or [None]
     names = person_names(paths, len(boxes))
-    inputs = [*paths, args.mask] if args.mask else paths
+    inputs = [*paths, *(mask for path in paths for mask in _masks_of(path, args.mask))] if args.mask else paths
     prepare_folder(args.output, (name for group in names for name in group), inputs=inputs, overwrite=args.overwrite)
     jobs = [_Job(path, group, boxes, args.mask) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
@@ -173,16 +173,21 @@ def _open_job(job: _Job) -> tuple[Any, Any]:
 
 
 def _mask_of(path: Path, mask_path: Path) -> Path:
-    """The mask itself, or the one in a folder with the photograph's stem."""
-    from deocclude.images import SUFFIXES
-
-    if not mask_path.is_dir():
-        return mask_path
-    found = sorted(p for p in mask_path.iterdir() if p.stem == path.stem and p.suffix.lower() in SUFFIXES)
+    """The photograph's mask. Raises InputError where a folder has none of its stem, or several."""
+    found = _masks_of(path, mask_path)
     if len(found) == 1:
         return found[0]
     listed = f"several of that stem: {', '.join(p.name for p in found)}" if found else "none of that stem"
     raise InputError(f"{path}: needs one mask named {path.stem}.png in {mask_path}; there is {listed}")
+
+
+def _masks_of(path: Path, mask_path: Path) -> list[Path]:
+    """The mask itself, or those in a folder with the photograph's stem."""
+    from deocclude.images import SUFFIXES
+
+    if not mask_path.is_dir():
+        return [mask_path]
+    return sorted(p for p in mask_path.iterdir() if p.stem == path.stem and p.suffix.lower() in SUFFIXES)
 
 
 def _report(failures: Sequence[tuple[Path, str]], total: int, output: Path) -> int:

@@ -6,12 +6,26 @@ import argparse
 from pathlib import Path
 
 from deocclude.cli.numbers import positive
+from deocclude.errors import InputError
 
 HELP = "Train mask-completion, rgb-completion or segmenter; a run that was stopped goes on where it was."
 EXAMPLE = """
 deocclude train mask-completion --people ccp/ --occluders coco/instances_train.json \\
-    --occluder-images coco/images/ --output runs/mask/ --steps 20000
+    --occluder-images coco/images/ --templates runs/templates.safetensors \\
+    --output runs/mask/ --steps 20000
 """
+
+NO_TEMPLATES = Path("none")
+
+_COMPLETION = ("mask-completion", "rgb-completion")
+_NETWORKS_OF = {
+    "config": _COMPLETION,
+    "losses": _COMPLETION,
+    "templates": ("mask-completion",),
+    "mask-network": ("rgb-completion",),
+    "vgg16": _COMPLETION,
+}
+"""Options that not every network has, and the networks that have them. Their default is None: not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,17 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="of the run; an unfinished one goes on"
     )
-    parser.add_argument("--config", default="compact", choices=["compact", "paper"], help="size of the network")
-    parser.add_argument("--losses", default="compact", choices=["compact", "paper"], help="weights of the loss terms")
+    parser.add_argument(
+        "--config", choices=["compact", "paper"], help="size of a new completion network (default: compact)"
+    )
+    parser.add_argument(
+        "--losses", choices=["compact", "paper"], help="weights of a completion network's loss terms (default: compact)"
+    )
     parser.add_argument("--from", dest="start", type=Path, metavar="FILE", help="weights to start from (safetensors)")
     parser.add_argument(
-        "--templates", type=Path, metavar="FILE", help="pose templates (mask-completion; see deocclude templates)"
+        "--templates",
+        type=Path,
+        metavar="FILE|none",
+        help="pose templates of a new mask-completion network (see deocclude templates), or the word none",
     )
     parser.add_argument(
         "--mask-network", type=Path, metavar="FILE", help="trained stage 1 that gives the parsing (rgb-completion)"
     )
     parser.add_argument(
-        "--vgg16", type=Path, metavar="FILE", help="VGG16 for the perceptual loss (default: EfficientNet-Lite0)"
+        "--vgg16", type=Path, metavar="FILE", help="VGG16 for --losses paper (default: EfficientNet-Lite0)"
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, … (default: the best there is)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for a GPU or a CPU that has it")
@@ -52,31 +73,52 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    _refuse_unused_options(args)
+    import torch
+
     from deocclude.cli.config_args import config_from_arguments
     from deocclude.training.config import TrainingConfig
     from deocclude.training.loop import train
-    from deocclude.training.setup import build_synthesis, build_task
+    from deocclude.training.setup import build_synthesis, build_task, training_device
 
     config = config_from_arguments(args, TrainingConfig())
+    device = training_device(args.device)
+    torch.manual_seed(config.seed)  # of the new network's weights
+    task = build_task(
+        args.network,
+        config=args.config or "compact",
+        losses=args.losses or "compact",
+        start=args.start,
+        templates=None if args.templates == NO_TEMPLATES else args.templates,
+        mask_network=args.mask_network,
+        vgg16=args.vgg16,
+        device=device,
+    )
     synthesis = build_synthesis(
         args.people,
         args.occluders,
         args.occluder_images,
+        config,
         limit=args.limit,
-        seed=config.seed,
-        device=args.device,
+        device=device,
         with_coco_people=args.network == "segmenter",
     )
-    task = build_task(
-        args.network,
-        config=args.config,
-        losses=args.losses,
-        start=args.start,
-        templates=args.templates,
-        mask_network=args.mask_network,
-        vgg16=args.vgg16,
-        device=args.device,
-    )
-    weights = train(task, synthesis, config, args.output, bf16=args.bf16, device=args.device)
+    weights = train(task, synthesis, config, args.output, bf16=args.bf16)
     print(f"weights: {weights}")
     return 0
+
+
+def _refuse_unused_options(args: argparse.Namespace) -> None:
+    """Raises InputError for an option that would change nothing, and for templates left out unasked."""
+    given = [option for option in _NETWORKS_OF if getattr(args, option.replace("-", "_")) is not None]
+    for option in given:
+        if args.network not in _NETWORKS_OF[option]:
+            raise InputError(f"--{option} is for {' and '.join(_NETWORKS_OF[option])}; {args.network} has none")
+        if args.start is not None and option in ("config", "templates"):
+            raise InputError(f"the weights of --from bring their own {option}; leave --{option} out")
+    if args.vgg16 is not None and args.losses != "paper":
+        raise InputError("--vgg16 is for --losses paper; the compact losses compare no features")
+    if args.network == "mask-completion" and args.start is None and args.templates is None:
+        raise InputError(
+            "a new mask-completion network needs --templates FILE (see 'deocclude templates') or the word none"
+        )

@@ -71,6 +71,11 @@ class EmbeddedSegmenter:
         self.mirror = mirror
         self.weights_sha256 = weights_sha256
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's arithmetic."""
+        return next(self.network.parameters()).dtype
+
     def __call__(self, image: np.ndarray, box_xyxy: Box | None = None) -> Person:
         """uint8 (H, W, 3) (and a box inside it) to the person, at the photograph's size.
 

@@ -1,6 +1,6 @@
 """Reader of the CCP folder: street photographs of one unoccluded person each.
 
-index.csv        id, split, mask_source, width, height
+index.csv        id, split, mask_source
 images/ID.webp
 masks/ID.png     255 person, 128 a carried bag (neither person nor background), 0 background
 parsing/ID.png   LIP-20, 255 ignore; only beside hand-annotated masks
@@ -20,15 +20,15 @@ from deocclude.data.people import PersonSample, load_person, read_index
 from deocclude.errors import InputError
 from deocclude.skeletons import NUM_JOINTS
 
-COLUMNS = {"id", "split", "mask_source", "width", "height"}
+COLUMNS = {"id", "split", "mask_source"}
 
 
 @dataclass(frozen=True, eq=False)
 class CcpRecord:
     """Where one photograph lies, and what the index says about it.
 
+    parsing_path: None where a person segmenter made the mask and nobody labelled parts.
     joints: BODY_25, float32 (25, 3) of x, y in pixels and confidence in [0, 1]; zeros where nobody found them.
-    annotated: the mask was drawn by hand; otherwise a person segmenter made it.
     """
 
     id: str
@@ -36,9 +36,6 @@ class CcpRecord:
     mask_path: Path
     parsing_path: Path | None
     joints: np.ndarray
-    annotated: bool
-    width: int
-    height: int
 
     def load(self) -> PersonSample:
         """Read the pictures. Raises InputError that names the file."""
@@ -67,19 +64,14 @@ def _read_joints(path: Path) -> dict[str, Any]:
 
 def _record(root: Path, row: dict[str, str], joints: dict[str, Any]) -> CcpRecord:
     id = row["id"]
-    annotated = row["mask_source"] == "annotated"
     try:
         found = np.asarray(joints.get(id, np.zeros((NUM_JOINTS, 3))), np.float32).reshape(NUM_JOINTS, 3)
-        width, height = int(row["width"]), int(row["height"])
     except (ValueError, TypeError) as error:
-        raise InputError(f"{root}: the entry of {id} in index.csv or joints.json is malformed ({error})") from error
+        raise InputError(f"{root / 'joints.json'}: the entry of {id} is malformed ({error})") from error
     return CcpRecord(
         id=id,
         image_path=root / "images" / f"{id}.webp",
         mask_path=root / "masks" / f"{id}.png",
-        parsing_path=root / "parsing" / f"{id}.png" if annotated else None,
+        parsing_path=root / "parsing" / f"{id}.png" if row["mask_source"] == "annotated" else None,
         joints=found,
-        annotated=annotated,
-        width=width,
-        height=height,
     )

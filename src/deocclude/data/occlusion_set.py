@@ -80,7 +80,7 @@ class OcclusionSet:
     def __getitem__(self, index: int) -> OcclusionSample:
         row = self.rows[index]
         id = row["id"]
-        occluded = open_image(self._picture("occluded", id))
+        occluded = open_image(self._occluded(id))
         size_hw = occluded.shape[:2]
         labels = read_person_map(self.root / "amodal" / f"{id}.png", size_hw)
         amodal = labels == PERSON
@@ -96,12 +96,16 @@ class OcclusionSet:
             initial_modal=None if (mask := self._optional_map("initial_modal", id, size_hw)) is None else mask >= 128,
         )
 
-    def _picture(self, folder: str, id: str) -> Path:
-        for suffix in PICTURE_SUFFIXES:
-            path = self.root / folder / f"{id}{suffix}"
-            if path.exists():
-                return path
-        raise InputError(f"{self.root / folder / id}: no such picture (.webp, .png or .jpg), but the manifest lists it")
+    def _occluded(self, id: str) -> Path:
+        path = self._picture("occluded", id)
+        if path is None:
+            place = self.root / "occluded" / id
+            raise InputError(f"{place}: no such picture (.webp, .png or .jpg), but the manifest lists it")
+        return path
+
+    def _picture(self, folder: str, id: str) -> Path | None:
+        paths = (self.root / folder / f"{id}{suffix}" for suffix in PICTURE_SUFFIXES)
+        return next((path for path in paths if path.exists()), None)
 
     def _modal(self, id: str, amodal: np.ndarray) -> np.ndarray:
         path = self.root / "modal" / f"{id}.png"
@@ -112,9 +116,9 @@ class OcclusionSet:
         return modal
 
     def _whole(self, id: str, size_hw: tuple[int, int]) -> np.ndarray | None:
-        if not (self.root / "whole").is_dir():
-            return None
         path = self._picture("whole", id)
+        if path is None:
+            return None
         whole = open_image(path)
         if whole.shape[:2] != size_hw:
             raise InputError(f"{path}: its size is not that of occluded/{id}")

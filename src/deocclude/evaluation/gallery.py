@@ -70,10 +70,14 @@ def answers_of_method(deoccluder: Deoccluder, protocol: Protocol) -> Answer:
 
 def set_strips(people: OcclusionSet, indices: Iterable[int], answer: Answer) -> list[Strip]:
     """One strip a person: input, truth and answer, amodal masks outlined, with the scores beneath."""
-    return [_set_strip(people[index], answer) for index in indices]
+    return [_set_strip(people, index, answer) for index in indices]
 
 
-def _set_strip(person: OcclusionSample, answer: Answer) -> Strip:
+def _set_strip(people: OcclusionSet, index: int, answer: Answer) -> Strip:
+    try:
+        person = people[index]
+    except InputError as error:
+        return Strip((None,) * len(SET_TITLES), str(error), is_unreadable=True)
     truth = outlined(person.occluded if person.whole is None else person.whole, person.amodal)
     try:
         prediction = answer(person)
@@ -146,7 +150,7 @@ def _photo_strip(photo: Photo, deoccluder: Deoccluder) -> Strip:
     try:
         image = open_image(photo.path)
     except InputError as error:
-        return Strip((None,) * len(PHOTO_TITLES), str(error))
+        return Strip((None,) * len(PHOTO_TITLES), str(error), is_unreadable=True)
     try:
         result = deoccluder(image, box=photo.box_xyxy)
     except InputError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet
+from deocclude.data.occlusion_set import MANIFEST, OcclusionSample, OcclusionSet
 from deocclude.errors import InputError
 from deocclude.evaluation import provenance
 from deocclude.evaluation.predictions import PredictionFolder, Record
@@ -59,8 +60,10 @@ def predict(
 ) -> Outcome:
     """De-occlude the set's first `limit` people (all by default), except those the folder has.
 
-    A person who fails stops nobody else. Raises InputError for a folder made with other settings or weights.
+    A person who fails stops nobody else. Raises InputError for a folder made with other settings or weights, and for
+    the set's own.
     """
+    folder.check_apart(people.root)
     settings = _settings(deoccluder, people, protocol)
     record = _opened_record(folder, people.ids, settings, overwrite)
     outcome, with_modal = Outcome(), protocol.modal == "predicted"
@@ -123,10 +126,13 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
     }
     return {
         "set": people.root.resolve().name,
+        "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),
         "modal": protocol.modal,
         "amodal": protocol.amodal,
         "seed": deoccluder.seed,
+        "device": deoccluder.device.type,
         **{name: getattr(part, "name", None) for name, part in parts.items()},
+        "dtype": {name: str(getattr(part, "dtype", "")) for name, part in parts.items()},
         "weights_sha256": {name: getattr(part, "weights_sha256", None) for name, part in parts.items()},
     }
 

@@ -9,7 +9,6 @@ predictions.json   how they were made, the seconds for each person, and whom the
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from deocclude.data.occlusion_set import FOLDERS
 from deocclude.errors import InputError
+from deocclude.files import written_whole
 from deocclude.images import open_image, save_image
 from deocclude.types import Deocclusion
 
 RECORD_NAME = "predictions.json"
+PICTURE_FOLDERS = ("amodal", "rgb", "modal")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class PredictionFolder:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+
+    def check_apart(self, set_root: Path) -> None:
+        """Raise InputError where an occlusion set has its files: both call them amodal/ID.png and modal/ID.png."""
+        places = {(self.root / name).resolve() for name in ("", *PICTURE_FOLDERS)}
+        if places & {(set_root / name).resolve() for name in ("", *FOLDERS)}:
+            raise InputError(f"{self.root}: is where the occlusion set {set_root} has its files; choose another folder")
 
     def has(self, person_id: str, *, with_modal: bool) -> bool:
         """Whether this person is done. The amodal mask is written last: no person is left half done."""
@@ -122,11 +130,10 @@ class PredictionFolder:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file at once or not at all: whoever reads it never sees half."""
+    """Write a JSON file whole or not at all, and its folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read(path: Path, size_hw: tuple[int, int]) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet
 from deocclude.errors import InputError
 from deocclude.evaluation.predictions import Prediction, PredictionFolder, write_json
+from deocclude.files import written_whole
 from deocclude.masks import occlusion_ratio
 from deocclude.metrics.averages import averages, averages_by_ratio
 from deocclude.metrics.masks import Overlap, invisible_overlap, mask_l1, overlap
@@ -60,8 +60,10 @@ def score_set(
 
     A person the method says it could not do (nobody found, …) is scored as if it had found nothing: an empty
     amodal mask and the picture as it was. Leaving them out would reward a method for giving up. A person it
-    was never asked about (`predict --limit`) is missing, and named. Raises InputError where nobody has a row.
+    was never asked about (`predict --limit`) is missing, and named. Raises InputError where nobody has a row, and
+    for the set's own folder.
     """
+    folder.check_apart(people.root)
     record, scores = folder.read_record(), Scores()
     for index, person_id in enumerate(progress(people.ids)):
         try:
@@ -164,12 +166,10 @@ def write_scores(scores: Scores, folder: PredictionFolder, *, set_name: str) -> 
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows({key: _csv_value(value) for key, value in row.items()} for row in rows)
-    os.replace(unfinished, path)
 
 
 def _csv_value(value: Any) -> Any:

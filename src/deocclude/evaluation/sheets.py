@@ -21,10 +21,14 @@ AMODAL_COLOUR, INVISIBLE_COLOUR = (0, 220, 120), (255, 60, 160)
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures uint8 (H, W, 3) of any size, None for an empty place, and what is written beneath them."""
+    """Pictures uint8 (H, W, 3) of any size, None for an empty place, and what is written beneath them.
+
+    is_unreadable: a file could not be read; the caption says which and why.
+    """
 
     pictures: tuple[np.ndarray | None, ...]
     caption: str
+    is_unreadable: bool = False
 
 
 def contact_sheets(strips: Sequence[Strip], titles: Sequence[str]) -> list[np.ndarray]:

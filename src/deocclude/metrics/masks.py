@@ -49,18 +49,6 @@ def invisible_overlap(
     return overlap(invisible_mask(modal_mask, prediction), hidden, scored=scored)
 
 
-def iou(prediction: np.ndarray, target: np.ndarray, *, scored: np.ndarray | None = None) -> float:
-    """Intersection over union in [0, 1]; NaN where both masks are empty."""
-    return overlap(prediction, target, scored=scored).iou
-
-
-def invisible_iou(
-    prediction: np.ndarray, target: np.ndarray, modal_mask: np.ndarray, *, scored: np.ndarray | None = None
-) -> float:
-    """IoU(prediction minus modal, target minus modal) in [0, 1]; NaN for a person with nothing hidden."""
-    return invisible_overlap(prediction, target, modal_mask, scored=scored).iou
-
-
 def mask_l1(prediction: np.ndarray, target: np.ndarray, *, scored: np.ndarray | None = None) -> float:
     """sum |prediction - target| / sum target, at least 0, without an upper bound; NaN for an empty target.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deocclude.crops import SquareCrop, extract, restore_box
+from deocclude.crops import SquareCrop, box_overlap, extract, restore_box
 from deocclude.masks import invisible_mask, mask_box
 
 SEAM_SIGMA = 4.0
@@ -34,7 +34,7 @@ def composite(
     hole = mask_box(invisible)
     if hole is None:
         return result
-    x0, y0, x1, y1 = box = _overlap(hole, crop.inside(image.shape[:2]))
+    x0, y0, x1, y1 = box = box_overlap(hole, crop.inside(image.shape[:2]))
     if x1 <= x0 or y1 <= y0:
         return result
     harmonised = harmonise(
@@ -88,7 +88,3 @@ def gaussian_blur(values: np.ndarray, sigma: float) -> np.ndarray:
             weight * np.take(padded, range(start, start + length), axis) for start, weight in enumerate(kernel)
         )
     return values
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])

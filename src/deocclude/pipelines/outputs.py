@@ -114,7 +114,8 @@ def write_person(
                 encode_image(staging / f"{name}_{kind}.png", array, icc_profile=icc_profile)
             text = json.dumps(describe(name, result, source) | (extra or {}), indent=2) + "\n"
             (staging / f"{name}.json").write_text(text, encoding="utf-8")
-            # The JSON comes last: where it is, all the others are.
+            # The JSON goes first and comes last: where it is, all the others are, and they are its own.
+            (folder / f"{name}.json").unlink(missing_ok=True)
             for file in file_names(name):
                 os.replace(staging / file, folder / file)
     except OSError as error:

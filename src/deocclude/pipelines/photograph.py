@@ -60,17 +60,18 @@ def better_crop(amodal_mask: np.ndarray, crop: SquareCrop, size: int) -> SquareC
 
 
 def checked_box(box: tuple[float, float, float, float], image_hw: tuple[int, int]) -> Box:
-    """The box in whole pixels, inside the picture. Raises InputError if it is none or lies outside."""
+    """The box in whole pixels, cut to the picture. Raises InputError if it is none, lies outside or holds no pixel."""
     height, width = image_hw
     shown = ",".join(f"{value:g}" for value in box)
     if len(box) != 4 or not all(np.isfinite(box)):
         raise InputError(f"a box is X0,Y0,X1,Y1 in pixels; got {shown}")
     x0, y0, x1, y1 = (round(value) for value in box)
-    if x1 <= x0 or y1 <= y0:
-        raise InputError(f"the box {shown} is empty; a box is X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1")
     if min(x0, y0) < -BOX_TOLERANCE or x1 > width + BOX_TOLERANCE or y1 > height + BOX_TOLERANCE:
         raise InputError(f"the box {shown} lies outside the picture, which is {width} x {height}")
-    return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if x1 <= x0 or y1 <= y0:
+        raise InputError(f"the box {shown} is empty; a box is X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1")
+    return x0, y0, x1, y1
 
 
 def mask_on_crop(mask: np.ndarray, crop: SquareCrop, size: int) -> np.ndarray:

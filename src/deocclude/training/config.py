@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,10 +37,25 @@ class TrainingConfig:
     """Steps between two rows of validation.csv, previews and checkpoints."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError("steps and batch_size must be at least 1")
+        for name in ("steps", "batch_size", "validation_people", "log_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.sizes or any(size < 64 or size % 32 for size in self.sizes):
+            raise ValueError(f"sizes must be multiples of 32 from 64 up, got {self.sizes}")
         if len(self.sizes) != len(self.size_shares):
             raise ValueError(f"{len(self.sizes)} sizes need as many size_shares, got {len(self.size_shares)}")
+        if not all(share >= 0 for share in self.size_shares) or not math.isclose(
+            sum(self.size_shares), 1, abs_tol=0.01
+        ):
+            raise ValueError(f"size_shares must be at least 0 and add up to 1, got {self.size_shares}")
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"need learning_rate > 0 and weight_decay >= 0, got {self.learning_rate} and {self.weight_decay}"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
 
     def size_at(self, step: int) -> int:
         """Side of the pictures of `step`."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from deocclude.errors import InputError
+from deocclude.files import written_whole
 from deocclude.training.config import TrainingConfig
 from deocclude.training.synthesis import BatchSynthesis, SynthesisBatch
 from deocclude.weights import save_network
@@ -109,33 +110,50 @@ class Run:
         output: Path,
         *,
         bf16: bool = False,
-        device: str | None = None,
     ) -> None:
-        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=device == "cpu")
         self.task, self.synthesis, self.config, self.output = task, synthesis, config, output
+        self.device = synthesis.device
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if bf16 else "no",
+            cpu=self.device.type == "cpu",
+            device_placement=False,  # everything goes where the pictures are
+            step_scheduler_with_optimizer=False,  # or the rate would move once for every process
+        )
         output.mkdir(parents=True, exist_ok=True)
         _write_run(output, task, config, self.accelerator)
         torch.manual_seed(config.seed)
         # Channels last: convolutions take two thirds of the time, on a CPU as on a GPU.
-        task.network.to(self.accelerator.device, memory_format=torch.channels_last)
+        task.network.to(self.device, memory_format=torch.channels_last)
         self.average = MovingAverage(task.network, config.ema_decay)
         optimizer, schedule = _optimizer(task.network, config)
         self.network, self.optimizer, self.schedule = self.accelerator.prepare(task.network, optimizer, schedule)
         self.judge_optimizer = None
         if task.discriminator is not None:
+            task.discriminator.to(self.device)
             judge_optimizer = torch.optim.Adam(task.discriminator.parameters(), 2e-4, betas=(0.5, 0.9))
             task.discriminator, self.judge_optimizer = self.accelerator.prepare(task.discriminator, judge_optimizer)
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.average, self.progress)
-        if (output / "checkpoint").exists():
-            self.accelerator.load_state(str(output / "checkpoint"))
+        self._resume()
+        self.pool = training_pool(synthesis, config)
+
+    def _resume(self) -> None:
+        """Go on from the last checkpoint, if there is one; rows that were logged after it are dropped."""
+        if self.accelerator.is_main_process:
+            _recover_checkpoint(self.output)
+        self.accelerator.wait_for_everyone()
+        checkpoint = self.output / "checkpoint"
+        if checkpoint.exists():
+            self.accelerator.load_state(str(checkpoint))
             logger.info("going on from step %d", self.progress.step)
-        self.pool = torch.arange(config.validation_people, len(synthesis.photos), device=self.accelerator.device)
+        if self.accelerator.is_main_process:
+            for name in ("losses.csv", "validation.csv"):
+                drop_rows_after(self.output / name, self.progress.step)
 
     def step(self) -> dict[str, Tensor]:
         """One step of the generator, then one of the discriminator; the detached losses."""
         number = self.progress.step
-        generator = step_generator(self.config.seed, number, self.accelerator)
+        generator = step_generator(self.config.seed, number, self.accelerator.process_index, self.device)
         indices = _draw(self.pool, self.config.batch_size, generator)
         batch = self.synthesis(indices, self.config.size_at(number), generator)
         self.network.train()
@@ -176,9 +194,9 @@ class Run:
     def _validate(self, network: nn.Module) -> tuple[dict[str, float], np.ndarray]:
         """Mean figures over the photographs kept aside, always occluded in the same way, and a sheet of the first."""
         figures: dict[str, list[Tensor]] = defaultdict(list)
-        generator = torch.Generator(self.accelerator.device).manual_seed(0)
+        generator = torch.Generator(self.device).manual_seed(0)
         size, picture = self.config.sizes[-1], np.zeros((1, 1, 3), np.uint8)
-        for indices in torch.arange(self.config.validation_people, device=self.accelerator.device).split(16):
+        for indices in torch.arange(self.config.validation_people, device=self.device).split(16):
             batch = self.synthesis(indices, size, generator)
             for name, values in self.task.metrics(network, batch, generator).items():
                 figures[name].append(values.float().cpu())
@@ -194,14 +212,14 @@ def train(
     output: Path,
     *,
     bf16: bool = False,
-    device: str | None = None,
 ) -> Path:
     """Train `task.network` on endless batches of `synthesis`; a run that was cut off goes on where it was.
 
-    Writes into `output`: network.safetensors (the averaged weights), losses.csv, validation.csv, preview/, checkpoint/
-    and run.json. Returns the path of the weights. Raises InputError where `output` holds a run with other settings.
+    All of it happens on the device of the pictures. Writes into `output`: network.safetensors (the averaged weights),
+    losses.csv, validation.csv, preview/, checkpoint/ and run.json. Returns the path of the weights. Raises InputError
+    where `output` holds a run with other settings, and for too few photographs.
     """
-    run = Run(task, synthesis, config, output, bf16=bf16, device=device)
+    run = Run(task, synthesis, config, output, bf16=bf16)
     progress, is_main = run.progress, run.accelerator.is_main_process
     window: dict[str, list[Tensor]] = defaultdict(list)
     started = time.monotonic() - progress.seconds
@@ -231,10 +249,28 @@ def averaged_weights(network: nn.Module, average: MovingAverage) -> Iterator[Any
         network.load_state_dict(kept)
 
 
-def step_generator(seed: int, step: int, accelerator: Accelerator) -> torch.Generator:
+def step_generator(seed: int, step: int, process: int, device: torch.device) -> torch.Generator:
     """All that is random in a step follows from the seed, the step and the process."""
-    mixed = np.random.SeedSequence((seed, step, accelerator.process_index)).generate_state(1, np.uint64)[0]
-    return torch.Generator(accelerator.device).manual_seed(int(mixed >> 1))
+    mixed = np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> 1))
+
+
+def training_pool(synthesis: BatchSynthesis, config: TrainingConfig) -> Tensor:
+    """Indices of the photographs that are trained on: all but the first, which are kept aside.
+
+    Raises InputError where none is left.
+    """
+    check_enough_photographs(len(synthesis.photos), config)
+    return torch.arange(config.validation_people, len(synthesis.photos), device=synthesis.device)
+
+
+def check_enough_photographs(count: int, config: TrainingConfig) -> None:
+    """Raises InputError where no photograph is left to train on."""
+    if count <= config.validation_people:
+        raise InputError(
+            f"{count} photographs are too few: the first {config.validation_people} are kept aside to validate on "
+            "(validation_people); give more"
+        )
 
 
 def _draw(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -265,19 +301,30 @@ def _write_run(output: Path, task: Task, config: TrainingConfig, accelerator: Ac
     if path.exists() and path.read_text() != text:
         raise InputError(f"{path}: this folder holds a run with other settings; choose another --output to start anew.")
     if accelerator.is_main_process:
-        path.write_text(text)
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text)
 
 
 def _save_state(accelerator: Accelerator, output: Path) -> None:
-    """The checkpoint folder is replaced whole: a kill leaves the old one or the new one."""
-    new, old, checkpoint = (output / name for name in ("checkpoint.new", "checkpoint.old", "checkpoint"))
-    for leftover in (new, old):
+    """The checkpoint folder is replaced whole: whenever a kill comes, `_recover_checkpoint` finds a complete one."""
+    names = ("checkpoint.partial", "checkpoint.new", "checkpoint.old", "checkpoint")
+    partial, new, old, checkpoint = (output / name for name in names)
+    for leftover in (partial, new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    accelerator.save_state(str(new))
+    accelerator.save_state(str(partial))
+    os.replace(partial, new)  # what is called new is complete
     if checkpoint.exists():
         os.replace(checkpoint, old)
     os.replace(new, checkpoint)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover_checkpoint(output: Path) -> None:
+    """A kill between the renames of `_save_state` leaves no checkpoint/: put the newest complete one in its place."""
+    checkpoint = output / "checkpoint"
+    for complete in (output / "checkpoint.new", output / "checkpoint.old"):
+        if not checkpoint.exists() and complete.exists():
+            os.replace(complete, checkpoint)
 
 
 def _log_losses(output: Path, progress: Progress, rate: float, window: dict[str, list[Tensor]], bar: tqdm) -> None:
@@ -298,10 +345,24 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
+def drop_rows_after(path: Path, step: int) -> None:
+    """Leave out the rows of a CSV whose `step` is later, whole or not at all: a resumed run writes them again."""
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        names, rows = reader.fieldnames or (), list(reader)
+    kept = [row for row in rows if int(row["step"]) <= step]
+    if len(kept) < len(rows):
+        with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(kept)
+
+
 def batches(synthesis: BatchSynthesis, config: TrainingConfig, count: int) -> Iterator[SynthesisBatch]:
     """`count` training batches without training: for the templates and for looking at the pictures."""
-    device = synthesis.photos.images.device
-    pool = torch.arange(config.validation_people, len(synthesis.photos), device=device)
+    pool = training_pool(synthesis, config)
     for step in range(count):
-        generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
+        generator = torch.Generator(synthesis.device).manual_seed(config.seed * 1_000_003 + step)
         yield synthesis(_draw(pool, config.batch_size, generator), config.sizes[-1], generator)

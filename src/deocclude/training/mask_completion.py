@@ -28,7 +28,7 @@ from deocclude.training.synthesis import SynthesisBatch, modal_parsing
 
 @dataclass(frozen=True, kw_only=True)
 class MaskLossConfig:
-    """Weights of the loss terms. The defaults are paper B's."""
+    """Weights of the loss terms. The defaults are paper B's; what it does not have is said to be ours."""
 
     cross_entropy: float = 1.0
     """λ1, of the modal and the amodal mask."""
@@ -37,15 +37,18 @@ class MaskLossConfig:
     adversarial: float = 1.0
     """λ2."""
     l1: float = 0.1
-    """λ3, of the masks' L1."""
+    """λ3, of the amodal mask's L1 (Eq. 3; the authors' code adds the modal mask's)."""
     perceptual: float = 0.1
-    """λ3, of the masks' feature distance."""
+    """λ3, of the amodal mask's feature distance."""
     occluder_weight: float = 1.0
     """Weight of a pixel under an occluder in the amodal cross-entropy; ours, 1 is the paper."""
     soft_iou: float = 0.0
     """Weight of the soft IoU, of the whole mask and of its invisible part; ours, 0 is the paper."""
     exact_masks: float = 0.5
-    """Share of the initial modal masks that are exact; the others have a detector's errors."""
+    """Share of the initial modal masks that are exact, the others have a detector's errors (`detector_like`).
+
+    Ours, so that the network also serves people who give an exact mask; the paper's are all a detector's, which is 0.
+    """
 
 
 class MaskCompletionTask:
@@ -70,24 +73,18 @@ class MaskCompletionTask:
         weight = scored * (1 + (config.occluder_weight - 1) * batch.occluder_mask)
         losses = {"amodal": config.cross_entropy * mask_cross_entropy(logits.amodal, batch.amodal_mask, weight)}
         amodal = logits.amodal.sigmoid()
-        soft_masks = [(amodal, batch.amodal_mask)]
         if logits.modal is not None:
             losses["modal"] = config.cross_entropy * mask_cross_entropy(logits.modal, batch.modal_mask, scored)
-            soft_masks.append((logits.modal.sigmoid(), batch.modal_mask))
         if logits.amodal_parsing is not None and config.parsing:
             losses["amodal_parsing"] = config.parsing * parsing_cross_entropy(logits.amodal_parsing, batch.parsing)
         if logits.modal_parsing is not None and config.parsing:
             labels = modal_parsing(batch.parsing, batch.modal_mask)
             losses["modal_parsing"] = config.parsing * parsing_cross_entropy(logits.modal_parsing, labels)
         if config.l1:
-            distances = [((soft - mask.float()).abs() * scored).mean() for soft, mask in soft_masks]
-            losses["l1"] = config.l1 * torch.stack(distances).sum()
+            losses["l1"] = config.l1 * ((amodal - batch.amodal_mask.float()).abs() * scored).mean()
         if config.perceptual and self.features is not None:
-            distances = [
-                feature_l1(self.features(as_picture(soft)), self.features(as_picture(mask.float())))
-                for soft, mask in soft_masks
-            ]
-            losses["perceptual"] = config.perceptual * torch.stack(distances).sum()
+            ours, truth = (self.features(as_picture(mask)) for mask in (amodal, batch.amodal_mask.float()))
+            losses["perceptual"] = config.perceptual * feature_l1(ours, truth)
         if config.soft_iou:
             hidden = batch.scored & ~batch.modal_mask
             losses["soft_iou"] = config.soft_iou * (

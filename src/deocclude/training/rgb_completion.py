@@ -29,14 +29,15 @@ from deocclude.training.synthesis import SynthesisBatch
 
 @dataclass(frozen=True, kw_only=True)
 class RgbLossConfig:
-    """Weights of the loss terms. The defaults are paper B's β1 to β4."""
+    """Weights of the loss terms. The defaults are paper B's β1 to β4; what it does not have is said to be ours."""
 
     adversarial: float = 0.1
     """β1."""
     l1: float = 1.0
     """β2, over the whole picture, background dimmed."""
-    invisible_l1: float = 5.0
-    """Times β2: L1 once more over the composite, which only the invisible region can change (the authors' code)."""
+    invisible_l1: float = 0.0
+    """Times β2: L1 once more over the composite, which only the invisible region can change. Not in the paper; the
+    authors' code has 5."""
     invisible_l1_per_person: float = 0.0
     """L1 averaged over each person's own invisible pixels; ours, so that a small hole counts as much as a large one."""
     perceptual: float = 1.0
@@ -44,7 +45,7 @@ class RgbLossConfig:
     style: float = 40.0
     """β4, between composite and truth."""
     parsing_dropout: float = 0.15
-    """Share of the people whose parsing is withheld, so that the stage also works without any."""
+    """Share of the people whose parsing is withheld, so that the stage also works without any; ours, 0 is the paper."""
 
 
 class RgbCompletionTask:

@@ -6,18 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from accelerate import PartialState
 
+from deocclude.errors import InputError
 from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
 from deocclude.models.segmenter import SEGMENTER_PRESETS, SegmenterNetwork
-from deocclude.training.loop import Task
+from deocclude.training.config import TrainingConfig
+from deocclude.training.loop import Task, check_enough_photographs
 from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
 from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features, imagenet_state_dict
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
 from deocclude.training.store import join, load_coco_people, load_occluders, load_photos
 from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
+from deocclude.training.templates import load_templates
 from deocclude.weights import load_network
 
 NUM_PEOPLE_AS_OCCLUDERS = 400
@@ -34,35 +37,52 @@ COMPACT_RGB_LOSSES = RgbLossConfig(
 )
 
 
-def best_device(name: str | None) -> torch.device:
-    """The device of that name; without a name, a GPU where there is one."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+def training_device(name: str | None) -> torch.device:
+    """The device of pictures and networks: the named one; without a name a GPU where there is one.
+
+    Each process of `accelerate launch` has its own. Raises InputError for a device that this machine lacks, and for a
+    name where several processes would share it.
+    """
+    processes = PartialState(cpu=name == "cpu")
+    if name is None:
+        return processes.device
+    if processes.num_processes > 1 and name != "cpu":
+        raise InputError(f"each of {processes.num_processes} processes has a device of its own; leave '{name}' out")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{name}' is not available here; try cpu") from error
+    return device
 
 
 def build_synthesis(
     people: Path,
     occluders: Path,
     occluder_images: Path,
+    config: TrainingConfig,
     *,
     limit: int | None,
-    seed: int,
-    device: str | None,
+    device: torch.device,
     with_coco_people: bool = False,
 ) -> BatchSynthesis:
-    """Photographs and occluders on the training device; for the segmenter, COCO's people too (`COCO_REPEATS` times)."""
+    """Photographs and occluders on the training device; for the segmenter, COCO's people too (`COCO_REPEATS` times).
+
+    Raises InputError for files that cannot be used and too few photographs.
+    """
     photos = load_photos(people, limit=limit)
+    check_enough_photographs(len(photos), config)  # COCO's people must not be kept aside: each is there several times
     patches = load_occluders(
         occluders,
         occluder_images,
         photos,
         num_people=min(NUM_PEOPLE_AS_OCCLUDERS, len(photos)),
         num_shapes=NUM_SHAPES,
-        seed=seed,
+        seed=config.seed,
     )
     if with_coco_people:
         photos = join([photos] + [load_coco_people(occluders, occluder_images)] * COCO_REPEATS)
-    chosen = best_device(device)
-    return BatchSynthesis(photos.to(chosen), patches.to(chosen), BatchSynthesisConfig())
+    return BatchSynthesis(photos.to(device), patches.to(device), BatchSynthesisConfig())
 
 
 def build_task(
@@ -74,9 +94,9 @@ def build_task(
     templates: Path | None,
     mask_network: Path | None,
     vgg16: Path | None,
-    device: str | None,
+    device: torch.device,
 ) -> Task:
-    """The network, fresh or from `start`, with its losses."""
+    """The network, fresh (its weights follow torch's seed) or from `start`, with its losses."""
     if network == "segmenter":
         return _segmenter_task(start)
     paper = losses == "paper"
@@ -89,7 +109,7 @@ def build_task(
     parser = None
     if mask_network is not None:
         parser = load_network(mask_network, expected="MaskCompletionNetwork")[0]
-        parser.to(best_device(device), memory_format=torch.channels_last)
+        parser.to(device, memory_format=torch.channels_last)
     rgb_network = RgbCompletionNetwork(RGB_COMPLETION_PRESETS[config])
     if start is not None:
         rgb_network = load_network(start, expected="RgbCompletionNetwork")[0]
@@ -110,12 +130,12 @@ def _mask_network(config: str, start: Path | None, templates: Path | None) -> Ma
     chosen = MASK_COMPLETION_PRESETS[config]
     if templates is None:
         return MaskCompletionNetwork(replace(chosen, num_templates=0))
-    centres = load_file(templates)["templates"]
+    centres = load_templates(templates)
     network = MaskCompletionNetwork(replace(chosen, num_templates=len(centres), template_size=centres.shape[-1]))
     network.templates.copy_(centres)
     return network
 
 
-def _features(vgg16: Path | None, device: str | None) -> EfficientNetFeatures | Vgg16Features:
+def _features(vgg16: Path | None, device: torch.device) -> EfficientNetFeatures | Vgg16Features:
     extractor = Vgg16Features(vgg16) if vgg16 is not None else EfficientNetFeatures()
-    return extractor.to(best_device(device))
+    return extractor.to(device)

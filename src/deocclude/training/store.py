@@ -15,6 +15,7 @@ from deocclude.crops import crop_around, extract
 from deocclude.data.ccp import CcpRecord, read_ccp
 from deocclude.data.coco import body_25_from_coco, read_coco
 from deocclude.data.occluders import OccluderBank
+from deocclude.errors import InputError
 from deocclude.images import open_image
 from deocclude.parsing import IGNORE_LABEL
 from deocclude.skeletons import NUM_JOINTS
@@ -56,8 +57,11 @@ class PhotoStore:
 
 
 def load_photos(root: Path, *, limit: int | None = None) -> PhotoStore:
-    """CCP's `train` split, every photograph of it or the first `limit`."""
-    stores = [_load_photo(record) for record in tqdm(read_ccp(root, "train")[:limit], desc="photographs", unit="")]
+    """CCP's `train` split, every photograph of it or the first `limit`. Raises InputError where there is none."""
+    records = read_ccp(root, "train")[:limit]
+    if not records:
+        raise InputError(f"{root / 'index.csv'}: gives no photograph to the split 'train'")
+    stores = [_load_photo(record) for record in tqdm(records, desc="photographs", unit="")]
     return PhotoStore(*(torch.stack(tensors) for tensors in zip(*stores, strict=True)))
 
 
@@ -68,7 +72,7 @@ def _load_photo(record: CcpRecord) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
     height, width = labels.shape
     scale = PHOTO_SIZE / max(height, width)
     offset = (PHOTO_SIZE - np.array([width, height]) * scale) / 2
-    joints = record.joints.copy() if record.joints is not None else np.zeros((NUM_JOINTS, 3), np.float32)
+    joints = record.joints.copy()
     joints[:, :2] = (joints[:, :2] * scale + offset) / PHOTO_SIZE * 2 - 1
     # Outside the photograph there is nothing to label: background for mask and parsing.
     return _as_tensors(
@@ -110,7 +114,8 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
     """People of a COCO file as they are: often occluded already, so their labels are modal. For the segmenter alone.
 
     One square round each person who is at least `MIN_COCO_HEIGHT` tall and the largest person in that square; crowds
-    are not scored, nobody labelled a parsing. boxes are those of the visible part.
+    are not scored, nobody labelled a parsing. boxes are those of the visible part. Raises InputError where there is
+    nobody.
     """
     stores = []
     for image in tqdm(read_coco(coco_json, coco_images), desc="COCO people", unit=""):
@@ -141,6 +146,8 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
                     joints,
                 )
             )
+    if not stores:
+        raise InputError(f"{coco_json}: holds nobody of at least {MIN_COCO_HEIGHT} pixels to train the segmenter on")
     return PhotoStore(*(torch.stack(tensors) for tensors in zip(*stores, strict=True)))
 
 
@@ -161,8 +168,9 @@ def load_occluders(
     rng = np.random.default_rng((seed, 1))
     objects = OccluderBank.from_coco(coco_json, coco_images).to_patches(PATCH_SIZE)
     people = [_person_patch(photos, int(i)) for i in rng.choice(len(photos), min(num_people, len(photos)), False)]
-    pictures = [np.asarray(Image.open(image.path).convert("RGB")) for image in read_coco(coco_json, coco_images)]
-    shapes = [_shape_patch(pictures[int(rng.integers(len(pictures)))], rng) for _ in range(num_shapes)]
+    paths = [image.path for image in read_coco(coco_json, coco_images)]
+    # Opened one by one as they are drawn: COCO has 118,000 pictures.
+    shapes = [_shape_patch(open_image(paths[int(rng.integers(len(paths)))]), rng) for _ in range(num_shapes)]
     patches = np.concatenate([objects, *(np.stack(extra) for extra in (people, shapes) if extra)])
     return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 

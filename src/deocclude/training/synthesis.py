@@ -76,6 +76,11 @@ class BatchSynthesis:
         self.flipped_labels = torch.tensor([*FLIPPED_LABELS, *range(20, 256)], device=occluders.device)
         self.flipped_joints = torch.tensor(FLIPPED_JOINTS, device=occluders.device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the pictures lie, and so where the networks go."""
+        return self.photos.images.device
+
     def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch:
         """Photographs `indices` (B,) as occluded people at `size`."""
         photos = self.photos.select(indices)
