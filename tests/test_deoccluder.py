@@ -150,10 +150,11 @@ def test_same_seed_same_bytes() -> None:
 def test_only_a_guessed_mask_may_be_refined() -> None:
     image, mask = with_red_person(photograph(), BOX)
     stage = GrowDown()
-    with_fakes(mask_completer=stage)(image, mask)
-    assert stage.refine_modal is False
-    with_fakes(mask_completer=stage)(image)
-    assert stage.refine_modal is True
+    for refine_modal, given, refined in ((True, mask, False), (False, None, False), (True, None, True)):
+        result = with_fakes(mask_completer=stage, refine_modal=refine_modal)(image, given)
+        assert stage.refine_modal is refined
+        source = "given" if given is not None else "stage 1" if refined else "segmenter"
+        assert result.facts["modal_mask_from"] == source
 
 
 def test_stage_one_gets_the_joints_in_its_own_pixels() -> None:

@@ -67,6 +67,9 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--preset", default="feedforward", metavar="NAME", help=f"one of: {', '.join(PRESETS)}")
     method.add_argument("--mask-stage", metavar="NAME", help=f"another mask stage: {', '.join(MASK_STAGES)}")
     method.add_argument("--rgb-stage", metavar="NAME", help=f"another RGB stage: {', '.join(RGB_STAGES)}")
+    method.add_argument(
+        "--refine-modal", action="store_true", help="take stage 1's modal mask instead of the segmenter's, as the paper"
+    )
     method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
     method.add_argument("--dtype", default="float32", help="of the networks: float32, bfloat16, float16")
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
@@ -106,6 +109,7 @@ def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
         args.preset,
         mask_stage=args.mask_stage,
         rgb_stage=args.rgb_stage,
+        refine_modal=args.refine_modal,
         device=args.device,
         dtype=args.dtype,
         seed=args.seed,

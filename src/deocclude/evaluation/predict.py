@@ -129,6 +129,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),
         "modal": protocol.modal,
         "amodal": protocol.amodal,
+        "refine_modal": deoccluder.refine_modal,
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,
         **{name: getattr(part, "name", None) for name, part in parts.items()},

@@ -54,6 +54,7 @@ class Deoccluder:
 
     segmenter: finds the person where no mask is given, and the joints; None if a mask always is.
     mask_completer, rgb_completer: the two stages, already on `device`.
+    refine_modal: take stage 1's modal mask instead of the segmenter's, as paper B does (Eq. 1); a given mask is kept.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
     """
 
@@ -63,12 +64,14 @@ class Deoccluder:
         mask_completer: MaskCompleter,
         rgb_completer: RgbCompleter,
         *,
+        refine_modal: bool = False,
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
         self.segmenter = segmenter
         self.mask_completer = mask_completer
         self.rgb_completer = rgb_completer
+        self.refine_modal = refine_modal
         self.device = torch.device(device)
         self.seed = seed
 
@@ -79,6 +82,7 @@ class Deoccluder:
         *,
         mask_stage: str | None = None,
         rgb_stage: str | None = None,
+        refine_modal: bool = False,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         seed: int = 0,
@@ -96,6 +100,7 @@ class Deoccluder:
             load_segmenter(device=device, dtype=dtype),
             build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
             build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
+            refine_modal=refine_modal,
             device=device,
             seed=seed,
         )
@@ -126,11 +131,11 @@ class Deoccluder:
             known_amodal = _known_amodal(amodal_mask, modal_mask, person)
         # 2. The whole body (stage 1), on a crop; once more if what it found asks for another crop.
         with clock.step("mask_completion"):
-            is_guess = modal_mask is None
+            refine = self.refine_modal and modal_mask is None
             crop = crop_around(person.box_xyxy, image.shape[:2], margin=FIRST_MARGIN)
-            completed = self._complete_mask(image, person, crop, is_guess, known_amodal)
+            completed = self._complete_mask(image, person, crop, refine, known_amodal)
             if other := better_crop(completed.amodal_mask, crop, self.mask_completer.size):
-                completed = self._complete_mask(image, person, other, is_guess, known_amodal)
+                completed = self._complete_mask(image, person, other, refine, known_amodal)
         # 3. Its picture (stage 2), and back into the photograph.
         with clock.step("rgb_completion"):
             rgb = self._complete_rgb(image, completed)
@@ -142,7 +147,7 @@ class Deoccluder:
             joints=person.joints,
             facts={
                 **self.facts,
-                "modal_mask_from": "segmenter" if is_guess else "given",
+                "modal_mask_from": "given" if modal_mask is not None else "stage 1" if refine else "segmenter",
                 "crop_xyxy": list(completed.crop.box_xyxy),
                 "seconds": clock.seconds,
             },
@@ -184,7 +189,7 @@ class Deoccluder:
         image: np.ndarray,
         person: Person,
         crop: SquareCrop,
-        is_guess: bool,
+        refine: bool,
         known_amodal: np.ndarray | None,
     ) -> CompletedMask:
         size = self.mask_completer.size
@@ -192,9 +197,9 @@ class Deoccluder:
             self._tensor(extract(image, crop, size, nearest=False)),
             self._tensor(mask_on_crop(person.modal_mask, crop, size)),
             joints=self._joints_on_crop(person.joints, crop, size),
-            refine_modal=is_guess,
+            refine_modal=refine,
         )
-        completed = in_photograph(on_crop, crop, person.modal_mask, is_guess)
+        completed = in_photograph(on_crop, crop, person.modal_mask, refine)
         if known_amodal is None:
             return completed
         return replace(completed, amodal_mask=known_amodal, amodal_probability=known_amodal.astype(np.float32))

@@ -82,10 +82,10 @@ def mask_on_crop(mask: np.ndarray, crop: SquareCrop, size: int) -> np.ndarray:
     return extract(mask.astype(np.uint8) * 255, crop, size, nearest=False) > 0
 
 
-def in_photograph(on_crop: MaskCompletion, crop: SquareCrop, modal_mask: np.ndarray, is_guess: bool) -> CompletedMask:
-    """Stage 1's answer at the photograph's size. `modal_mask` is kept unless it was the segmenter's guess."""
+def in_photograph(on_crop: MaskCompletion, crop: SquareCrop, modal_mask: np.ndarray, refine: bool) -> CompletedMask:
+    """Stage 1's answer at the photograph's size. `refine` takes its modal mask instead of the one it was given."""
     image_hw = (modal_mask.shape[0], modal_mask.shape[1])
-    if is_guess:
+    if refine:
         refined = _restore_mask(_as_array(on_crop.modal_mask), crop, image_hw)
         modal_mask = refined if refined.any() else modal_mask
     probability = restore(_as_array(on_crop.amodal_probability.float()), crop, image_hw)

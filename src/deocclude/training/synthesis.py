@@ -34,6 +34,11 @@ class BatchSynthesisConfig:
     """Probability that the person is left as photographed."""
     second_occluder: float = 0.3
     """Probability of a second occluder."""
+    borrowed_surface: float = 0.4
+    """Probability that an occluder has its shape alone, filled with a piece of some photograph: a bank of objects is
+    small, and a network soon knows them by heart."""
+    other_hue: float = 0.3
+    """Probability that an occluder's hues are turned."""
     num_candidates: int = 16
     """Placements measured for one that is taken."""
     cut_by_frame: float = 0.25
@@ -169,10 +174,25 @@ class BatchSynthesis:
         size = picture.shape[-1]
         grid = F.affine_grid(theta, [len(chosen), 4, size, size], align_corners=False)
         patches = F.grid_sample(self.occluders[chosen].float() / 255, grid, align_corners=False)
-        colour = _jitter_colour(patches[:, :3], generator)
+        colour = self._lend_surfaces(patches[:, :3], generator)
+        colour = _jitter_colour(_turn_hue(colour, self.config.other_hue, generator), generator)
         present = ((ratio >= 0) & (wanted > 0)).float()[:, None, None, None]
         alpha = patches[:, 3:] * present
         return picture * (1 - alpha) + colour * alpha, occluder | (alpha > 0.5)
+
+    def _lend_surfaces(self, colour: Tensor, generator: torch.Generator) -> Tensor:
+        """Pictures (B, 3, S, S), some of them exchanged for a piece of a random photograph."""
+        draw = _uniform(len(colour), colour.device, generator)
+        source = (draw(0, 1) * len(self.photos)).long().clamp(max=len(self.photos) - 1)
+        centre = torch.stack([draw(-0.6, 0.6), draw(-0.6, 0.6)], 1)
+        zoom = _patch_map(centre, draw(1, 3), draw(-math.pi, math.pi), draw(0, 1) < 0.5)
+        zoom[..., 2] = centre
+        grid = F.affine_grid(zoom, list(colour.shape), align_corners=False)
+        surface = F.grid_sample(
+            self.photos.images[source].float() / 255, grid, padding_mode="reflection", align_corners=False
+        )
+        lent = draw(0, 1) < self.config.borrowed_surface
+        return torch.where(lent[:, None, None, None], surface, colour)
 
     def _place(self, amodal: Tensor, ratio: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The candidate whose occlusion ratio is nearest to `ratio`: occluder index (B,) and affine map (B, 2, 3)."""
@@ -241,6 +261,16 @@ def _patch_map(centre: Tensor, half: Tensor, angle: Tensor, flipped: Tensor) -> 
     cosine, sine = angle.cos() / half, angle.sin() / half
     rows = torch.stack([torch.stack([cosine * mirror, sine * mirror], 1), torch.stack([-sine, cosine], 1)], 1)
     return torch.cat([rows, -(rows @ centre[:, :, None])], dim=2)
+
+
+def _turn_hue(rgb: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """(B, 3, H, W) with the colours of some turned about the grey axis by any angle."""
+    draw = _uniform(len(rgb), rgb.device, generator, trailing=3)
+    angle = torch.where(draw(0, 1) < probability, draw(-math.pi, math.pi), 0)
+    grey = rgb.mean(1, keepdim=True)
+    chroma = rgb - grey
+    turned = chroma * angle.cos() + (chroma.roll(1, dims=1) - chroma.roll(-1, dims=1)) / 3**0.5 * angle.sin()
+    return (grey + turned).clamp(0, 1)
 
 
 def _jitter_colour(rgb: Tensor, generator: torch.Generator) -> Tensor:
