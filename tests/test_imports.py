@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "deocclude"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = (
-    "types masks mask_levels images skeletons crops parsing files errors",
+    "types masks mask_levels images skeletons crops parsing files devices errors",
     "models conditioning data metrics weights",
     "evaluation training pipelines baselines downstream registry presets",
     "cli web batch",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from deocclude.crops import Box, SquareCrop, crop_around, extract
+from deocclude.devices import checked_device, checked_dtype
 from deocclude.errors import InputError
 from deocclude.images import as_image, as_mask, image_to_tensor
 from deocclude.masks import invisible_mask, mask_box
@@ -95,7 +96,7 @@ class Deoccluder:
         from deocclude.conditioning.segmenter import load_segmenter
 
         chosen = preset(name)
-        device, dtype = _checked_device(device), _checked_dtype(dtype)
+        device, dtype = checked_device(device), checked_dtype(dtype)
         return cls(
             load_segmenter(device=device, dtype=dtype),
             build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
@@ -260,21 +261,3 @@ def _known_amodal(amodal_mask: Any, modal_mask: Any, person: Person) -> np.ndarr
         raise InputError("an amodal mask goes with a modal mask: give both")
     height, width = person.modal_mask.shape
     return as_mask(amodal_mask, (height, width), "amodal_mask") | person.modal_mask
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    try:
-        checked = torch.device(device)
-        torch.empty(0, device=checked)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{device}' is not available here; try cpu") from error
-    return checked
-
-
-def _checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype or torch.float32
-    if dtype not in known:
-        raise InputError(f"no dtype '{dtype}'; choose from {', '.join(known)}")
-    return known[dtype]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from deocclude.devices import checked_device
 from deocclude.errors import InputError
 from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
@@ -48,12 +49,7 @@ def training_device(name: str | None) -> torch.device:
         return processes.device
     if processes.num_processes > 1 and name != "cpu":
         raise InputError(f"each of {processes.num_processes} processes has a device of its own; leave '{name}' out")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{name}' is not available here; try cpu") from error
-    return device
+    return checked_device(name)
 
 
 def build_synthesis(

@@ -1,0 +1,27 @@
+"""Devices and number types by the names that users give them."""
+
+from __future__ import annotations
+
+import torch
+
+from deocclude.errors import InputError
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The device of that name. Raises InputError for one this machine lacks."""
+    try:
+        checked = torch.device(device)
+        torch.empty(0, device=checked)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{device}' is not available here; try cpu") from error
+    return checked
+
+
+def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The type of that name, float32 for None. Raises InputError for another than a floating-point type we use."""
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype or torch.float32
+    if dtype not in known:
+        raise InputError(f"no dtype '{dtype}'; choose from {', '.join(known)}")
+    return known[dtype]
