@@ -131,7 +131,7 @@ def load_segmenter(
 ) -> EmbeddedSegmenter:
     """The segmenter, with the package's weights unless `path` names others. Raises InputError without any."""
     network, sha256 = load_network(path or asset_path("segmenter"), expected="SegmenterNetwork")
-    return EmbeddedSegmenter(network.to(device, dtype), weights_sha256=sha256)
+    return EmbeddedSegmenter(network.to(device, dtype, memory_format=torch.channels_last), weights_sha256=sha256)
 
 
 def main_parts(mask: np.ndarray, box_mask: np.ndarray) -> np.ndarray:

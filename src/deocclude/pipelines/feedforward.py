@@ -99,7 +99,7 @@ def load_mask_completer(
 ) -> FeedforwardMaskCompleter:
     """Stage 1, with the package's weights unless `path` names others. Raises InputError without any."""
     network, sha256 = load_network(path or asset_path("mask_completion"), expected="MaskCompletionNetwork")
-    return FeedforwardMaskCompleter(network.to(device, dtype), weights_sha256=sha256)
+    return FeedforwardMaskCompleter(network.to(device, dtype, memory_format=torch.channels_last), weights_sha256=sha256)
 
 
 def load_rgb_completer(
@@ -107,7 +107,7 @@ def load_rgb_completer(
 ) -> FeedforwardRgbCompleter:
     """Stage 2, with the package's weights unless `path` names others. Raises InputError without any."""
     network, sha256 = load_network(path or asset_path("rgb_completion"), expected="RgbCompletionNetwork")
-    return FeedforwardRgbCompleter(network.to(device, dtype), weights_sha256=sha256)
+    return FeedforwardRgbCompleter(network.to(device, dtype, memory_format=torch.channels_last), weights_sha256=sha256)
 
 
 def _or_given(refined: Tensor, given: Tensor) -> Tensor:
