@@ -32,7 +32,7 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         is_large_depthwise = self.groups > 1 and self.kernel_size[0] > 3
         if is_large_depthwise and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # In bfloat16 a CPU takes five times as long for its gradient as in float32.
+            # A CPU computes its gradient more slowly in bfloat16 than in float32.
             with torch.autocast("cpu", enabled=False):
                 return self._convolve(input.float())
         return self._convolve(input)
