@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_batch_synthesis import body_store, patches
+from test_batch_synthesis import backgrounds, body_store, patches
 from torch import nn
 
 from deocclude.errors import InputError
@@ -57,7 +57,7 @@ def segmenter_task() -> SegmenterTask:
 
 
 def synthesis() -> BatchSynthesis:
-    return BatchSynthesis(body_store(6), patches(), BatchSynthesisConfig(nothing_hidden=0.0))
+    return BatchSynthesis(body_store(6), patches(), backgrounds(), BatchSynthesisConfig(nothing_hidden=0.0))
 
 
 TASKS = {"mask": mask_task, "rgb": rgb_task, "segmenter": segmenter_task}

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         limit=args.limit,
         device=training_device("cpu"),
+        coco_people=None,  # few of them are whole silhouettes
     )
     templates = cluster_templates(synthesis, config, num_templates=args.count, size=args.size, num_masks=args.masks)
     args.output.parent.mkdir(parents=True, exist_ok=True)

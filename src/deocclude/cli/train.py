@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         limit=args.limit,
         device=device,
-        with_coco_people=args.network == "segmenter",
+        coco_people="modal" if args.network == "segmenter" else "amodal",
     )
     weights = train(task, synthesis, config, args.output, bf16=args.bf16)
     print(f"weights: {weights}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import PartialState
@@ -19,7 +20,7 @@ from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfi
 from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features, imagenet_state_dict
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
-from deocclude.training.store import join, load_coco_people, load_occluders, load_photos
+from deocclude.training.store import join, load_backgrounds, load_coco_people, load_occluders, load_photos
 from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
 from deocclude.training.templates import load_templates
 from deocclude.weights import load_network
@@ -60,9 +61,12 @@ def build_synthesis(
     *,
     limit: int | None,
     device: torch.device,
-    with_coco_people: bool = False,
+    coco_people: Literal["modal", "amodal"] | None,
 ) -> BatchSynthesis:
-    """Photographs and occluders on the training device; for the segmenter, COCO's people too (`COCO_REPEATS` times).
+    """Photographs and occluders on the training device.
+
+    coco_people: take the occluders' COCO people too (`COCO_REPEATS` times), for a network that learns their modal masks
+        or one that learns amodal ones.
 
     Raises InputError for files that cannot be used and too few photographs.
     """
@@ -76,9 +80,11 @@ def build_synthesis(
         num_shapes=NUM_SHAPES,
         seed=config.seed,
     )
-    if with_coco_people:
-        photos = join([photos] + [load_coco_people(occluders, occluder_images)] * COCO_REPEATS)
-    return BatchSynthesis(photos.to(device), patches.to(device), BatchSynthesisConfig())
+    if coco_people is not None:
+        others = load_coco_people(occluders, occluder_images, score_others=coco_people == "modal")
+        photos = join([photos, *others * COCO_REPEATS])
+    backgrounds = load_backgrounds(occluders, occluder_images)
+    return BatchSynthesis(photos.to(device), patches.to(device), backgrounds.to(device), BatchSynthesisConfig())
 
 
 def build_task(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,8 +20,8 @@ from deocclude.images import open_image
 from deocclude.parsing import IGNORE_LABEL
 from deocclude.skeletons import NUM_JOINTS
 
-PHOTO_SIZE = 288
-"""Side of a stored photograph: 1,896 of them are 0.5 GB, and a 256-px view may still zoom in a little."""
+PHOTO_SIZE = 384
+"""Side of a stored photograph: 1,896 of them are 1.4 GB, and a half-length view is still sharp."""
 PATCH_SIZE = 192
 """Side of a stored occluder: as sharp as the people it is pasted on, or a network learns that occluders are blurred."""
 
@@ -37,7 +37,8 @@ class PhotoStore:
 
     images: uint8 (N, 3, P, P). labels: uint8 (N, 1, P, P), background, person or not scored (a carried bag).
     parsing: uint8 (N, 1, P, P), LIP-20, 255 where nobody labelled. joints: float32 (N, 25, 3), x and y in [-1, 1]
-    (the picture's edges), confidence. boxes: float32 (N, 4), the person's x0, y0, x1, y1 in [-1, 1].
+    (the square's edges), confidence. boxes: float32 (N, 4), the person's x0, y0, x1, y1 in [-1, 1]; frames: the same
+    of the photograph itself, outside which the square is black.
     """
 
     images: Tensor
@@ -45,6 +46,7 @@ class PhotoStore:
     parsing: Tensor
     joints: Tensor
     boxes: Tensor
+    frames: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +67,7 @@ def load_photos(root: Path, *, limit: int | None = None) -> PhotoStore:
     return PhotoStore(*(torch.stack(tensors) for tensors in zip(*stores, strict=True)))
 
 
-def _load_photo(record: CcpRecord) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _load_photo(record: CcpRecord) -> tuple[Tensor, ...]:
     sample = record.load()
     labels = np.where(sample.person, PERSON, np.where(sample.not_scored, NOT_SCORED, BACKGROUND)).astype(np.uint8)
     parsing = sample.parsing if sample.parsing is not None else np.full(labels.shape, IGNORE_LABEL, np.uint8)
@@ -80,13 +82,14 @@ def _load_photo(record: CcpRecord) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
         letterbox(labels, PHOTO_SIZE, Image.Resampling.NEAREST),
         letterbox(parsing, PHOTO_SIZE, Image.Resampling.NEAREST),
         joints,
+        np.concatenate([offset, PHOTO_SIZE - offset]),
     )
 
 
 def _as_tensors(
-    image: np.ndarray, labels: np.ndarray, parsing: np.ndarray, joints: np.ndarray
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One letterboxed photograph as the fields of a store."""
+    image: np.ndarray, labels: np.ndarray, parsing: np.ndarray, joints: np.ndarray, frame: np.ndarray
+) -> tuple[Tensor, ...]:
+    """One letterboxed photograph as the fields of a store; frame: its x0, y0, x1, y1 in pixels of the square."""
     rows, columns = np.nonzero(labels == PERSON)
     box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / PHOTO_SIZE * 2 - 1
     return (
@@ -95,6 +98,7 @@ def _as_tensors(
         torch.from_numpy(parsing)[None],
         torch.from_numpy(joints.astype(np.float32)),
         torch.from_numpy(box.astype(np.float32)),
+        torch.from_numpy((frame / PHOTO_SIZE * 2 - 1).astype(np.float32)),
     )
 
 
@@ -110,12 +114,14 @@ def letterbox(array: np.ndarray, size: int, resampling: Image.Resampling) -> np.
     return canvas
 
 
-def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
-    """People of a COCO file as they are: often occluded already, so their labels are modal. For the segmenter alone.
+def load_coco_people(coco_json: Path, coco_images: Path, *, score_others: bool) -> list[PhotoStore]:
+    """People of a COCO file as they are: often occluded already, so their labels are modal.
 
     One square round each person who is at least `MIN_COCO_HEIGHT` tall and the largest person in that square; crowds
-    are not scored, nobody labelled a parsing. boxes are those of the visible part. Raises InputError where there is
-    nobody.
+    are not scored, nobody labelled a parsing. boxes are those of the visible part.
+    score_others: score what other objects cover as not this person, which is true of the modal mask. For an amodal mask
+        it is left out: the person may go on behind them.
+    One store, or none where there is nobody.
     """
     stores = []
     for image in tqdm(read_coco(coco_json, coco_images), desc="COCO people", unit=""):
@@ -123,7 +129,8 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
         if not people:
             continue
         picture, masks = open_image(image.path), [person.mask() for person in people]
-        crowd = np.any([region.mask() for region in image.crowds], axis=0) if image.crowds else None
+        unsure = [region.mask() for region in (*image.crowds, *(() if score_others else image.instances))]
+        not_scored = np.any(unsure, axis=0) if unsure else np.zeros_like(masks[0])
         for person, mask in zip(people, masks, strict=True):
             x0, y0, x1, y1 = person.box_xyxy
             crop = crop_around((int(x0), int(y0), int(x1) + 1, int(y1) + 1), mask.shape, margin=1.6)
@@ -132,8 +139,7 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
             if y1 - y0 < MIN_COCO_HEIGHT or inside.sum() < largest or not inside.any():
                 continue
             labels = inside.astype(np.uint8) * PERSON
-            if crowd is not None:
-                labels[extract(crowd, crop, PHOTO_SIZE, nearest=True) & ~inside] = NOT_SCORED
+            labels[extract(not_scored, crop, PHOTO_SIZE, nearest=True) & ~inside] = NOT_SCORED
             joints = np.zeros((NUM_JOINTS, 3), np.float32)
             if person.keypoints is not None:
                 joints = body_25_from_coco(person.keypoints)
@@ -144,11 +150,10 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> PhotoStore:
                     labels,
                     np.full(labels.shape, IGNORE_LABEL, np.uint8),
                     joints,
+                    (np.array(crop.inside(mask.shape)) - (crop.left, crop.top) * 2) * PHOTO_SIZE / crop.side,
                 )
             )
-    if not stores:
-        raise InputError(f"{coco_json}: holds nobody of at least {MIN_COCO_HEIGHT} pixels to train the segmenter on")
-    return PhotoStore(*(torch.stack(tensors) for tensors in zip(*stores, strict=True)))
+    return [PhotoStore(*(torch.stack(tensors) for tensors in zip(*stores, strict=True)))] if stores else []
 
 
 def join(stores: list[PhotoStore]) -> PhotoStore:
@@ -173,6 +178,18 @@ def load_occluders(
     shapes = [_shape_patch(open_image(paths[int(rng.integers(len(paths)))]), rng) for _ in range(num_shapes)]
     patches = np.concatenate([objects, *(np.stack(extra) for extra in (people, shapes) if extra)])
     return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
+
+
+def load_backgrounds(coco_json: Path, coco_images: Path) -> Tensor:
+    """The pictures of a COCO file that show nobody, uint8 (K, 3, P, P): the middle square of each. K may be 0."""
+    squares = []
+    for image in read_coco(coco_json, coco_images):
+        if any(instance.category == "person" for instance in (*image.instances, *image.crowds)):
+            continue
+        picture = Image.fromarray(open_image(image.path))
+        squares.append(np.asarray(ImageOps.fit(picture, (PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.BOX)))
+    pictures = np.stack(squares) if squares else np.zeros((0, PHOTO_SIZE, PHOTO_SIZE, 3), np.uint8)
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
 
 
 def _person_patch(photos: PhotoStore, index: int) -> np.ndarray:
