@@ -98,7 +98,12 @@ def test_other_stages(here: Path) -> None:
     stages = ["--mask-stage", "convex-hull", "--rgb-stage", "mean-colour"]
     assert main(["run", "photos/one.png", "--mask", "masks/one.png", *stages, "--output", "out"]) == 0
     method = json.loads(Path("out/one.json").read_text())["method"]
-    assert method == {"conditioning": "embedded", "mask_completion": "convex-hull", "rgb_completion": "mean-colour"}
+    assert method == {
+        "conditioning": "embedded",
+        "joints": "embedded",
+        "mask_completion": "convex-hull",
+        "rgb_completion": "mean-colour",
+    }
 
 
 def test_two_inputs_with_the_same_stem(here: Path) -> None:

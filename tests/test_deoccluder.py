@@ -289,6 +289,7 @@ def test_facts_say_how_it_was_made() -> None:
     facts = with_fakes(seed=7)(image, mask).facts
     assert facts["method"] == {
         "conditioning": "red",
+        "joints": "red",
         "mask_completion": "grow-down",
         "rgb_completion": "paint",
     }

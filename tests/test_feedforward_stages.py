@@ -139,14 +139,14 @@ def test_presets_name_stages_that_exist() -> None:
         assert preset(name).mask_stage in MASK_STAGES and preset(name).rgb_stage in RGB_STAGES
 
 
-@pytest.mark.parametrize("name", sorted(set(MASK_STAGES) - {"feedforward"}))
+@pytest.mark.parametrize("name", ["copy-input", "convex-hull"])
 def test_trivial_mask_stages(name: str) -> None:
     stage = build_mask_stage(name)
     completion = stage(*inputs())
     assert stage.name == name and (completion.amodal_mask | ~completion.modal_mask).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(RGB_STAGES) - {"feedforward"}))
+@pytest.mark.parametrize("name", ["copy-input", "mean-colour"])
 def test_trivial_rgb_stages(name: str) -> None:
     image, modal_mask = inputs()
     stage = build_rgb_stage(name)

@@ -15,9 +15,31 @@ class Preset:
     """Name of the stage that completes the mask (`registry.MASK_STAGES`)."""
     rgb_stage: str
     """Name of the stage that completes the picture (`registry.RGB_STAGES`)."""
+    joints: str = "embedded"
+    """Who finds the joints (`registry.JOINT_SOURCES`)."""
 
 
-PRESETS = {"feedforward": Preset(mask_stage="feedforward", rgb_stage="feedforward")}
+_ROWS = {
+    **{f"mask-{row}": (f"mask-{row}", "copy-input") for row in (1, 2, 3, 4)},
+    **{f"rgb-{row}": ("diffusion", f"rgb-{row}") for row in (5, 6, 7, 8)},
+    "one-stage": ("one-stage", "one-stage"),
+    "two-stage-unet": ("diffusion", "two-stage-unet"),
+}
+"""Paper A's ablations: Table 3's rows (masks alone), Table 4's, and the two designs of Table 5."""
+
+
+def _tiny(stage: str) -> str:
+    return stage if stage in ("copy-input", "one-stage") else f"{stage}-tiny"
+
+
+PRESETS = {
+    "feedforward": Preset(mask_stage="feedforward", rgb_stage="feedforward"),
+    "diffusion": Preset(mask_stage="diffusion", rgb_stage="diffusion", joints="vitpose"),
+    "diffusion-paper": Preset(mask_stage="diffusion", rgb_stage="diffusion-paper", joints="vitpose"),
+    "diffusion-tiny": Preset(mask_stage="diffusion-tiny", rgb_stage="diffusion-tiny"),
+    **{name: Preset(mask_stage=mask, rgb_stage=rgb, joints="vitpose") for name, (mask, rgb) in _ROWS.items()},
+    **{f"{name}-tiny": Preset(mask_stage=f"{mask}-tiny", rgb_stage=_tiny(rgb)) for name, (mask, rgb) in _ROWS.items()},
+}
 
 
 def preset(name: str) -> Preset:

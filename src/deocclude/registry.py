@@ -12,37 +12,65 @@ from deocclude.types import MaskCompleter, RgbCompleter
 if TYPE_CHECKING:
     import torch
 
+    from deocclude.conditioning.pose_estimator import PoseEstimator
+
 Builder = Callable[["torch.device", "torch.dtype"], Any]
 
 
-def _feedforward(function: str) -> Builder:
-    """Trained networks: their weights come from the package, and they move to the device."""
+def _function(module: str, name: str, *arguments: str) -> Builder:
+    """A function of a pipeline that loads a stage's weights and puts it on the device."""
 
     def build(device: torch.device, dtype: torch.dtype) -> Any:
-        return getattr(import_module("deocclude.pipelines.feedforward"), function)(device=device, dtype=dtype)
+        return getattr(import_module(f"deocclude.pipelines.{module}"), name)(*arguments, device=device, dtype=dtype)
 
     return build
 
 
-def _trivial(class_name: str) -> Builder:
-    """Stages without weights, which work wherever their input is."""
+def _class(module: str, name: str) -> Builder:
+    """A stage without weights, which works wherever its input is."""
 
     def build(device: torch.device, dtype: torch.dtype) -> Any:
-        return getattr(import_module("deocclude.baselines.trivial"), class_name)()
+        return getattr(import_module(f"deocclude.{module}"), name)()
 
     return build
 
+
+# Listed here, not read off `pipelines.diffusion_stages`, whose import takes seconds; a test compares them.
+DIFFUSION_MASK_STAGES = ("diffusion", "mask-1", "mask-2", "mask-3", "mask-4", "one-stage")
+DIFFUSION_RGB_STAGES = ("diffusion", "diffusion-paper", "rgb-5", "rgb-6", "rgb-7", "rgb-8")
 
 MASK_STAGES: dict[str, Builder] = {
-    "feedforward": _feedforward("load_mask_completer"),
-    "copy-input": _trivial("CopyInputMask"),
-    "convex-hull": _trivial("ConvexHullMask"),
+    "feedforward": _function("feedforward", "load_mask_completer"),
+    **{name: _function("diffusion_stages", "load_mask_completer", name) for name in DIFFUSION_MASK_STAGES},
+    **{f"{name}-tiny": _function("diffusion_tiny", "tiny_mask_completer", name) for name in DIFFUSION_MASK_STAGES},
+    "copy-input": _class("baselines.trivial", "CopyInputMask"),
+    "convex-hull": _class("baselines.trivial", "ConvexHullMask"),
 }
 RGB_STAGES: dict[str, Builder] = {
-    "feedforward": _feedforward("load_rgb_completer"),
-    "copy-input": _trivial("CopyInputRgb"),
-    "mean-colour": _trivial("MeanColourRgb"),
+    "feedforward": _function("feedforward", "load_rgb_completer"),
+    **{name: _function("diffusion_stages", "load_rgb_completer", name) for name in DIFFUSION_RGB_STAGES},
+    **{f"{name}-tiny": _function("diffusion_tiny", "tiny_rgb_completer", name) for name in DIFFUSION_RGB_STAGES},
+    "one-stage": _class("pipelines.diffusion", "OneStageRgbCompleter"),
+    "two-stage-unet": _function("diffusion_stages", "load_unet_rgb_completer"),
+    "two-stage-unet-tiny": _function("diffusion_tiny", "tiny_unet_rgb_completer"),
+    "copy-input": _class("baselines.trivial", "CopyInputRgb"),
+    "mean-colour": _class("baselines.trivial", "MeanColourRgb"),
 }
+
+JOINT_SOURCES: dict[str, Builder] = {
+    "embedded": lambda device, dtype: None,
+    "vitpose": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_pose_estimator(
+        import_module("deocclude.weight_specs").require("vitpose"), device=device, dtype=dtype
+    ),
+}
+"""Who finds the joints: the embedded segmenter, which needs nothing more, or ViTPose."""
+
+
+def build_joint_source(
+    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> PoseEstimator | None:
+    """The joint source `name`; None for the segmenter itself. Raises InputError for an unknown name."""
+    return cast("PoseEstimator | None", _builder(name, JOINT_SOURCES, "joint source")(*_placed(device, dtype)))
 
 
 def build_mask_stage(

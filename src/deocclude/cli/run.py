@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deocclude.cli.numbers import natural
+from deocclude.cli.numbers import natural, positive
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """One photograph: the names of its people, and where they are (None: find out)."""
+    """One photograph: the names of its people, where they and their joints are (None: find out), what is written."""
 
     path: Path
     names: list[str]
     boxes: list[tuple[float, float, float, float] | None]
     mask_path: Path | None
+    joints_path: Path | None
+    kinds: tuple[str, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,18 +57,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to look, in pixels of the upright picture; once for each person",
     )
     add_method_arguments(parser)
+    parser.add_argument(
+        "--joints",
+        metavar="embedded|vitpose|FILE",
+        help="who finds the joints, or a JSON file of the person's (OpenPose's too)",
+    )
+    parser.add_argument(
+        "--candidates", type=positive, default=1, metavar="N", help="pictures of each person, all kept, the best first"
+    )
+    parser.add_argument("--raw", action="store_true", help="also write the RGB stage's own picture, on white")
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Which method and how it runs: the same for every verb that runs one."""
-    from deocclude.presets import PRESETS
-    from deocclude.registry import MASK_STAGES, RGB_STAGES
-
-    method = parser.add_argument_group("method")
-    method.add_argument("--preset", default="feedforward", metavar="NAME", help=f"one of: {', '.join(PRESETS)}")
-    method.add_argument("--mask-stage", metavar="NAME", help=f"another mask stage: {', '.join(MASK_STAGES)}")
-    method.add_argument("--rgb-stage", metavar="NAME", help=f"another RGB stage: {', '.join(RGB_STAGES)}")
+    method = parser.add_argument_group("method (docs/method-diffusion.md has the names of paper A's ablations)")
+    method.add_argument(
+        "--preset",
+        default="feedforward",
+        metavar="NAME",
+        help="feedforward, diffusion, diffusion-paper, diffusion-tiny or an ablation",
+    )
+    method.add_argument(
+        "--mask-stage", metavar="NAME", help="another mask stage: feedforward, diffusion, copy-input, convex-hull, …"
+    )
+    method.add_argument(
+        "--rgb-stage", metavar="NAME", help="another RGB stage: feedforward, diffusion, copy-input, mean-colour, …"
+    )
     method.add_argument(
         "--refine-modal", action="store_true", help="take stage 1's modal mask instead of the segmenter's, as the paper"
     )
@@ -86,15 +103,18 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
 
 def run(args: argparse.Namespace) -> int:
     from deocclude.images import find_images
-    from deocclude.pipelines.outputs import person_names, prepare_folder
+    from deocclude.pipelines.outputs import person_names, picture_kinds, prepare_folder
 
     paths = find_images(args.input)
     _check_choice(args, paths)
+    kinds = picture_kinds(raw=args.raw, num_candidates=args.candidates)
     boxes = args.box or [None]
     names = person_names(paths, len(boxes))
     inputs = [*paths, *(mask for path in paths for mask in _masks_of(path, args.mask))] if args.mask else paths
-    prepare_folder(args.output, (name for group in names for name in group), inputs=inputs, overwrite=args.overwrite)
-    jobs = [_Job(path, group, boxes, args.mask) for path, group in zip(paths, names, strict=True)]
+    all_names = [name for group in names for name in group]
+    prepare_folder(args.output, all_names, kinds=kinds, inputs=inputs, overwrite=args.overwrite)
+    joints = _joints_file(args.joints)
+    jobs = [_Job(path, group, boxes, args.mask, joints, kinds) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
         _open_job(jobs[0])
     failures = _run_all(jobs, load_deoccluder(args), args.output)
@@ -104,12 +124,16 @@ def run(args: argparse.Namespace) -> int:
 def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
     """The method that the options of `add_method_arguments` describe."""
     from deocclude.pipelines.deoccluder import Deoccluder
+    from deocclude.registry import JOINT_SOURCES
 
+    joints = getattr(args, "joints", None)
     return Deoccluder.from_preset(
         args.preset,
         mask_stage=args.mask_stage,
         rgb_stage=args.rgb_stage,
+        joints=joints if joints in JOINT_SOURCES else None,
         refine_modal=args.refine_modal,
+        num_candidates=getattr(args, "candidates", 1),
         device=args.device,
         dtype=args.dtype,
         seed=args.seed,
@@ -121,6 +145,8 @@ def _check_choice(args: argparse.Namespace, paths: Sequence[Path]) -> None:
         raise InputError("give --mask or --box, not both: the mask says where the person is")
     if args.box and len(paths) > 1:
         raise InputError(f"--box belongs to one photograph, and the input is {len(paths)}; run them one by one")
+    if args.joints and len(paths) > 1 and _joints_file(args.joints):
+        raise InputError(f"--joints {args.joints} belongs to one photograph, and the input is {len(paths)}")
     if args.mask and not args.mask.exists():
         raise InputError(f"{args.mask}: no such file or folder")
     if args.mask and args.mask.is_file() and len(paths) > 1:
@@ -151,19 +177,22 @@ def _run_job(job: _Job, deoccluder: Deoccluder, output: Path) -> list[str]:
     from deocclude.pipelines.outputs import write_person
 
     image, modal_mask = _open_job(job)
-    results = [deoccluder(image, modal_mask=modal_mask, box=box) for box in job.boxes]
+    results = [
+        deoccluder(image, modal_mask=modal_mask, box=box, joints=_joints(job, modal_mask, box)) for box in job.boxes
+    ]
     lines = []
     for name, box, result in zip(job.names, job.boxes, results, strict=True):
         asked: dict[str, Any] = {"asked_box_xyxy": list(box) if box else None}
-        write_person(output, name, image, result, source=job.path, extra=asked)
+        write_person(output, name, image, result, source=job.path, kinds=job.kinds, extra=asked)
         lines.append(summary(result, output / f"{name}_overview.png"))
     return lines
 
 
 def summary(result: Deocclusion, overview_path: Path) -> str:
-    """One line about a person."""
+    """One line about a person, and one for each thing to be told of the result."""
     seconds = sum(result.facts["seconds"].values())
-    return f"{overview_path}: {result.occlusion_ratio:.0%} of the person was hidden ({seconds:.2f} s)"
+    line = f"{overview_path}: {result.occlusion_ratio:.0%} of the person was hidden ({seconds:.2f} s)"
+    return "\n".join([line, *(f"note: {note}" for note in result.facts["notes"])])
 
 
 def _open_job(job: _Job) -> tuple[Any, Any]:
@@ -174,6 +203,27 @@ def _open_job(job: _Job) -> tuple[Any, Any]:
     if job.mask_path is None:
         return image, None
     return image, open_mask(_mask_of(job.path, job.mask_path), image.shape[:2])
+
+
+def _joints_file(joints: str | None) -> Path | None:
+    """`--joints` where it names a file and no joint source. Raises InputError where it is neither."""
+    from deocclude.registry import JOINT_SOURCES
+
+    if joints is None or joints in JOINT_SOURCES:
+        return None
+    if not Path(joints).is_file():
+        raise InputError(f"--joints {joints}: no such file; or choose from {', '.join(JOINT_SOURCES)}")
+    return Path(joints)
+
+
+def _joints(job: _Job, modal_mask: Any, box: Any) -> Any:
+    """The joints of the person meant from the file given, float32 (25, 3); None without a file."""
+    from deocclude.conditioning.pose_estimator import joints_from_file
+
+    if job.joints_path is None:
+        return None
+    box_xyxy = None if box is None else tuple(round(value) for value in box)
+    return joints_from_file(job.joints_path, box_xyxy=box_xyxy, modal_mask=modal_mask)
 
 
 def _mask_of(path: Path, mask_path: Path) -> Path:

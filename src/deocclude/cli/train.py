@@ -1,12 +1,16 @@
-"""`deocclude train`: train one of the three networks of the feed-forward system."""
+"""`deocclude train`: train one of the feed-forward system's networks, or what paper A trains (`--family diffusion`)."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deocclude.cli.numbers import positive
 from deocclude.errors import InputError
+
+if TYPE_CHECKING:
+    from deocclude.training.config import TrainingConfig
 
 HELP = "Train mask-completion, rgb-completion or segmenter; a run that was stopped goes on where it was."
 EXAMPLE = """
@@ -26,6 +30,8 @@ _NETWORKS_OF = {
     "vgg16": _COMPLETION,
 }
 """Options that not every network has, and the networks that have them. Their default is None: not given."""
+_DIFFUSION_OPTIONS = ("design", "mask-loss", "prior", "joints", "cache", "samples")
+_FEEDFORWARD_OPTIONS = ("config", "losses", "templates", "mask-network")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from deocclude.training.config import TrainingConfig
 
     parser.add_argument("network", choices=["mask-completion", "rgb-completion", "segmenter"], help="what to train")
+    parser.add_argument(
+        "--family",
+        choices=["feedforward", "diffusion"],
+        default="feedforward",
+        help="paper B's networks, or paper A's U-Net on a frozen prior",
+    )
     add_data_arguments(parser)
+    _add_diffusion_arguments(parser)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="of the run; an unfinished one goes on"
     )
@@ -61,6 +74,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, TrainingConfig())
 
 
+def _add_diffusion_arguments(parser: argparse.ArgumentParser) -> None:
+    diffusion = parser.add_argument_group("--family diffusion")
+    diffusion.add_argument(
+        "--design", metavar="NAME", help="diffusion, mask-1, mask-2, mask-3 or one-stage (mask-completion alone)"
+    )
+    diffusion.add_argument(
+        "--mask-loss", choices=["bce", "ce"], help="cross-entropy of one logit or of two (default: bce)"
+    )
+    diffusion.add_argument(
+        "--prior",
+        choices=["weights", "tiny"],
+        help="the real prior, or a seeded miniature to try it out (default: weights)",
+    )
+    diffusion.add_argument(
+        "--joints", choices=["embedded", "labels"], help="found in the occluded picture, or given (default: embedded)"
+    )
+    diffusion.add_argument("--cache", type=Path, metavar="DIR", help="keep what the prior says of each sample here")
+    diffusion.add_argument(
+        "--samples", type=positive, metavar="N", help="how many samples there are then (default: 55347, as in paper A)"
+    )
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """The pictures that training starts from: the same for `train` and `templates`."""
     data = parser.add_argument_group("pictures")
@@ -77,10 +112,12 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from deocclude.cli.config_args import config_from_arguments
-    from deocclude.training.config import TrainingConfig
+    from deocclude.training.config import DIFFUSION_TRAINING, TrainingConfig
     from deocclude.training.loop import train
     from deocclude.training.setup import build_synthesis, build_task, training_device
 
+    if args.family == "diffusion":
+        return _run_diffusion(args, config_from_arguments(args, DIFFUSION_TRAINING))
     config = config_from_arguments(args, TrainingConfig())
     device = training_device(args.device)
     torch.manual_seed(config.seed)  # of the new network's weights
@@ -108,8 +145,46 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_diffusion(args: argparse.Namespace, config: TrainingConfig) -> int:
+    import torch
+
+    from deocclude.training.diffusion_setup import DiffusionChoice, build_diffusion_training
+    from deocclude.training.loop import train
+    from deocclude.training.setup import training_device
+
+    device = training_device(args.device)
+    torch.manual_seed(config.seed)  # of the new network's weights
+    choice = DiffusionChoice(
+        network=args.network,
+        design=args.design or ("two-stage-unet" if args.network == "rgb-completion" else "diffusion"),
+        mask_loss=args.mask_loss or "bce",
+        prior=args.prior or "weights",
+        joints=args.joints or "embedded",
+        cache=args.cache,
+        samples=args.samples or 55_347,
+        start=args.start,
+        vgg16=args.vgg16,
+    )
+    pictures = args.people, args.occluders, args.occluder_images
+    task, samples = build_diffusion_training(choice, pictures, config, limit=args.limit, device=device)
+    print(f"weights: {train(task, samples, config, args.output, bf16=args.bf16)}")
+    return 0
+
+
 def _refuse_unused_options(args: argparse.Namespace) -> None:
     """Raises InputError for an option that would change nothing, and for templates left out unasked."""
+    others = _FEEDFORWARD_OPTIONS if args.family == "diffusion" else _DIFFUSION_OPTIONS
+    for option in others:
+        if getattr(args, option.replace("-", "_")) is not None:
+            raise InputError(f"--{option} is not for --family {args.family}; leave it out")
+    if args.family == "diffusion":
+        if args.network == "segmenter":
+            raise InputError(
+                "--family diffusion has mask-completion and rgb-completion; the segmenter is feedforward's"
+            )
+        if args.samples is not None and args.cache is None:
+            raise InputError("--samples counts what --cache keeps; give --cache DIR")
+        return
     given = [option for option in _NETWORKS_OF if getattr(args, option.replace("-", "_")) is not None]
     for option in given:
         if args.network not in _NETWORKS_OF[option]:

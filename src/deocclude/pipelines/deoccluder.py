@@ -8,18 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from deocclude.conditioning.pose_estimator import MISSING_BELOW, PoseEstimator
 from deocclude.crops import Box, SquareCrop, crop_around, extract
 from deocclude.devices import checked_device, checked_dtype
 from deocclude.errors import InputError
 from deocclude.images import as_image, as_mask, image_to_tensor
 from deocclude.masks import invisible_mask, mask_box
-from deocclude.pipelines.compositing import composite
+from deocclude.pipelines.compositing import composite, own_picture
 from deocclude.pipelines.photograph import (
     CompletedMask,
     better_crop,
@@ -30,13 +31,15 @@ from deocclude.pipelines.photograph import (
     resized_labels,
 )
 from deocclude.presets import preset
-from deocclude.registry import build_mask_stage, build_rgb_stage
+from deocclude.registry import build_joint_source, build_mask_stage, build_rgb_stage
+from deocclude.skeletons import NUM_JOINTS
 from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+NO_JOINTS = "no joints were found; the mask was completed without them"
 FIRST_MARGIN = 2.2
 """Crop side over the visible part's longer side: half of the person may be hidden."""
 
@@ -50,12 +53,36 @@ class Segmenter(Protocol):
     def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray: ...
 
 
+@runtime_checkable
+class DescribesPeople(Protocol):
+    """An RGB stage that reads words, and knows how to find them."""
+
+    def describe(self, image: Tensor) -> list[str]: ...
+
+
+@runtime_checkable
+class DrawsCandidates(Protocol):
+    """An RGB stage that can paint the same person several times: (B, N, 3, S, S), the best first."""
+
+    def candidates(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        count: int,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor: ...
+
+
 class Deoccluder:
     """De-occludes one person of a photograph.
 
     segmenter: finds the person where no mask is given, and the joints; None if a mask always is.
     mask_completer, rgb_completer: the two stages, already on `device`.
     refine_modal: take stage 1's modal mask instead of the segmenter's, as paper B does (Eq. 1); a given mask is kept.
+    joint_source: finds the joints in the segmenter's place.
+    num_candidates: pictures of each person, of an RGB stage that draws at random; the best one is the result.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
     """
 
@@ -66,13 +93,19 @@ class Deoccluder:
         rgb_completer: RgbCompleter,
         *,
         refine_modal: bool = False,
+        joint_source: PoseEstimator | None = None,
+        num_candidates: int = 1,
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
+        if num_candidates > 1 and not isinstance(rgb_completer, DrawsCandidates):
+            raise InputError(f"the RGB stage '{rgb_completer.name}' has one answer; leave the candidates out")
         self.segmenter = segmenter
         self.mask_completer = mask_completer
         self.rgb_completer = rgb_completer
         self.refine_modal = refine_modal
+        self.joint_source = joint_source
+        self.num_candidates = num_candidates
         self.device = torch.device(device)
         self.seed = seed
 
@@ -83,12 +116,14 @@ class Deoccluder:
         *,
         mask_stage: str | None = None,
         rgb_stage: str | None = None,
+        joints: str | None = None,
         refine_modal: bool = False,
+        num_candidates: int = 1,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         seed: int = 0,
     ) -> Deoccluder:
-        """A preset (`presets.PRESETS`), with stages exchanged by name if wanted (`registry`).
+        """A preset (`presets.PRESETS`), with stages and joint source exchanged by name if wanted (`registry`).
 
         dtype: of the networks' arithmetic, float32 by default. Raises InputError for an unknown name, a device this
         machine lacks, and missing weights.
@@ -102,6 +137,8 @@ class Deoccluder:
             build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
             build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
             refine_modal=refine_modal,
+            joint_source=build_joint_source(joints or chosen.joints, device=device, dtype=dtype),
+            num_candidates=num_candidates,
             device=device,
             seed=seed,
         )
@@ -114,6 +151,7 @@ class Deoccluder:
         box: tuple[float, float, float, float] | None = None,
         *,
         amodal_mask: Image | np.ndarray | Tensor | None = None,
+        joints: np.ndarray | None = None,
     ) -> Deocclusion:
         """Complete one person.
 
@@ -121,6 +159,7 @@ class Deoccluder:
         modal_mask: the visible part of the person, of the same size; it is taken as exact.
         box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent one.
         amodal_mask: with `modal_mask`, the whole person in stage 1's place, to judge stage 2 alone.
+        joints: BODY_25, float (25, 3) of x, y in pixels and confidence, instead of finding them.
 
         Raises InputError for input that cannot be used and where nobody is found.
         """
@@ -128,7 +167,7 @@ class Deoccluder:
         # 1. The person: from the mask given, or from the segmenter.
         with clock.step("find_person"):
             image = as_image(image)
-            person = self._find_person(image, modal_mask, box)
+            person = self._with_joints(image, self._find_person(image, modal_mask, box), joints)
             known_amodal = _known_amodal(amodal_mask, modal_mask, person)
         # 2. The whole body (stage 1), on a crop; once more if what it found asks for another crop.
         with clock.step("mask_completion"):
@@ -139,15 +178,19 @@ class Deoccluder:
                 completed = self._complete_mask(image, person, other, refine, known_amodal)
         # 3. Its picture (stage 2), and back into the photograph.
         with clock.step("rgb_completion"):
-            rgb = self._complete_rgb(image, completed)
+            painted = self._complete_rgb(image, completed)
         return Deocclusion(
-            rgb=rgb,
+            rgb=painted.composites[0],
             modal_mask=completed.modal_mask,
             amodal_mask=completed.amodal_mask,
             amodal_probability=completed.amodal_probability,
             joints=person.joints,
+            candidates=painted.composites,
+            own_picture=painted.own_picture,
             facts={
                 **self.facts,
+                "notes": self._notes(person),
+                "words": painted.words,
                 "modal_mask_from": "given" if modal_mask is not None else "stage 1" if refine else "segmenter",
                 "crop_xyxy": list(completed.crop.box_xyxy),
                 "seconds": clock.seconds,
@@ -161,6 +204,7 @@ class Deoccluder:
 
         parts = {
             "conditioning": self.segmenter,
+            "joints": self.joint_source or self.segmenter,
             "mask_completion": self.mask_completer,
             "rgb_completion": self.rgb_completer,
         }
@@ -205,27 +249,62 @@ class Deoccluder:
             return completed
         return replace(completed, amodal_mask=known_amodal, amodal_probability=known_amodal.astype(np.float32))
 
-    def _complete_rgb(self, image: np.ndarray, completed: CompletedMask) -> np.ndarray:
+    def _with_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None) -> Person:
+        """The person with the joints given, or with those of the joint source if there is one."""
+        if joints is None:
+            if self.joint_source is None:
+                return person
+            return replace(person, joints=self.joint_source.locate_joints(image, person.box_xyxy))
+        joints = np.asarray(joints, np.float32)
+        if joints.shape != (NUM_JOINTS, 3) or not np.isfinite(joints).all():
+            raise InputError(f"joints are {NUM_JOINTS} rows of x, y, confidence; got the shape {joints.shape}")
+        return replace(person, joints=joints)
+
+    def _notes(self, person: Person) -> list[str]:
+        """What a user must be told of this result."""
+        notes = [getattr(part, "note", None) for part in (self.mask_completer, self.rgb_completer)]
+        found = person.joints is not None and (person.joints[:, 2] > MISSING_BELOW).any()
+        if getattr(self.mask_completer, "uses_joints", False) and not found:
+            notes.append(NO_JOINTS)
+        return [note for note in dict.fromkeys(notes) if note]
+
+    def _complete_rgb(self, image: np.ndarray, completed: CompletedMask) -> _Painted:
         crop, size = completed.crop, self.rgb_completer.size
-        if not invisible_mask(completed.modal_mask, completed.amodal_mask).any():
-            return image.copy()
-        # From the photograph, so that stage 2 gets the masks that are returned, at its own size.
+        masks = completed.modal_mask, completed.amodal_mask
+        if not invisible_mask(*masks).any():
+            return _Painted((image.copy(),), np.where(completed.amodal_mask[..., None], image, np.uint8(255)), None)
+        picture = self._tensor(extract(image, crop, size, nearest=False))
+        words = self.rgb_completer.describe(picture) if isinstance(self.rgb_completer, DescribesPeople) else None
+        generated = self._generate(picture, self._on_rgb_crop(completed), words)
+        return _Painted(
+            tuple(composite(image, one, crop, *masks) for one in generated),
+            own_picture(generated[0], crop, completed.amodal_mask),
+            words[0] if words else None,
+        )
+
+    def _generate(self, picture: Tensor, completion: MaskCompletion, words: list[str] | None) -> np.ndarray:
+        """The stage's own pictures of the crop, the best first: float32 (N, S, S, 3) in [0, 1]."""
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        if self.num_candidates > 1 and isinstance(self.rgb_completer, DrawsCandidates):
+            count = self.num_candidates
+            pictures = self.rgb_completer.candidates(picture, completion, count, words=words, generator=generator)[0]
+        else:
+            pictures = self.rgb_completer(picture, completion, words=words, generator=generator)
+        return pictures.permute(0, 2, 3, 1).float().cpu().numpy()
+
+    def _on_rgb_crop(self, completed: CompletedMask) -> MaskCompletion:
+        """Stage 1's answer for stage 2, which gets the masks that are returned, at its own size."""
+        crop, size, on_crop = completed.crop, self.rgb_completer.size, completed.on_crop
         modal_mask = self._tensor(mask_on_crop(completed.modal_mask, crop, size))
         amodal_mask = self._tensor(mask_on_crop(completed.amodal_mask, crop, size)) | modal_mask
-        completion = MaskCompletion(
+        return MaskCompletion(
             modal_mask,
             amodal_mask,
-            resized(completed.on_crop.amodal_probability, size),
-            resized_labels(completed.on_crop.modal_parsing, modal_mask),
-            resized_labels(completed.on_crop.amodal_parsing, amodal_mask),
+            resized(on_crop.amodal_probability, size),
+            resized_labels(on_crop.modal_parsing, modal_mask),
+            resized_labels(on_crop.amodal_parsing, amodal_mask),
+            None if on_crop.rgb is None else resized(on_crop.rgb, size),
         )
-        generated = self.rgb_completer(
-            self._tensor(extract(image, crop, size, nearest=False)),
-            completion,
-            generator=torch.Generator(self.device).manual_seed(self.seed),
-        )
-        picture = generated[0].permute(1, 2, 0).float().cpu().numpy()
-        return composite(image, picture, crop, completed.modal_mask, completed.amodal_mask)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         """A picture uint8 (S, S, 3) or a mask bool (S, S) as the stages want it."""
@@ -239,6 +318,15 @@ class Deoccluder:
         on_crop = joints.copy()
         on_crop[:, :2] = (joints[:, :2] - (crop.left, crop.top)) * (size / crop.side)
         return torch.from_numpy(on_crop)[None].to(self.device)
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """Stage 2 in the photograph: composites uint8 (H, W, 3), the best first; its own picture; the words it read."""
+
+    composites: tuple[np.ndarray, ...]
+    own_picture: np.ndarray
+    words: str | None
 
 
 class _Clock:

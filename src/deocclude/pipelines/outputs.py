@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,20 @@ from deocclude.types import Deocclusion
 
 PICTURES = ("modal", "amodal", "invisible", "completed", "cutout", "overview")
 """What is written for a person, beside the JSON: NAME_modal.png and so on."""
-_WITH_PROFILE = ("completed", "cutout", "overview")
+RAW = "raw"
+"""The RGB stage's own picture on white, where it is asked for."""
+_WITHOUT_PROFILE = ("modal", "amodal", "invisible", RAW)
 
 
-def file_names(name: str) -> list[str]:
+def picture_kinds(*, raw: bool = False, num_candidates: int = 1) -> tuple[str, ...]:
+    """What is written for a person: `PICTURES`, and the candidates where there are several, the best first."""
+    candidates = [f"candidate_{rank}" for rank in range(1, num_candidates + 1)] if num_candidates > 1 else []
+    return (*PICTURES, *([RAW] if raw else []), *candidates)
+
+
+def file_names(name: str, kinds: Sequence[str] = PICTURES) -> list[str]:
     """The files of one person, pictures first."""
-    return [*(f"{name}_{kind}.png" for kind in PICTURES), f"{name}.json"]
+    return [*(f"{name}_{kind}.png" for kind in kinds), f"{name}.json"]
 
 
 def person_names(paths: Sequence[Path], num_people: int = 1) -> list[list[str]]:
@@ -62,7 +70,14 @@ def _numbered(name: str, num_people: int) -> list[str]:
     return [name if person == 1 else f"{name}_{person}" for person in range(1, num_people + 1)]
 
 
-def prepare_folder(folder: Path, names: Iterable[str], *, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
+def prepare_folder(
+    folder: Path,
+    names: Iterable[str],
+    *,
+    kinds: Sequence[str] = PICTURES,
+    inputs: Iterable[Path] = (),
+    overwrite: bool = False,
+) -> None:
     """Make the output folder and see, before any computing, that all files can be written there.
 
     Raises InputError if not: it cannot be made or written, files exist and `overwrite` is not set, or one of
@@ -75,7 +90,7 @@ def prepare_folder(folder: Path, names: Iterable[str], *, inputs: Iterable[Path]
         probe.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot write results there ({error.strerror or error})") from error
-    planned = [folder / file for name in names for file in file_names(name)]
+    planned = [folder / file for name in names for file in file_names(name, kinds)]
     sources = {path.resolve() for path in inputs}
     if clash := [path for path in planned if path.resolve() in sources]:
         raise InputError(f"{clash[0]} is an input and would be overwritten; choose another --output")
@@ -91,6 +106,7 @@ def write_person(
     result: Deocclusion,
     *,
     source: Path,
+    kinds: Sequence[str] = PICTURES,
     extra: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write the files of one person and return their paths; all of them appear at the end, or none.
@@ -98,32 +114,44 @@ def write_person(
     image: the photograph, uint8 (H, W, 3); source: its file. extra: more for the JSON. Existing files are replaced:
     `prepare_folder` has asked. Raises InputError if the folder cannot be written.
     """
-    pictures = {
-        "modal": result.modal_mask,
-        "amodal": result.amodal_mask,
-        "invisible": result.invisible_mask,
-        "completed": result.rgb,
-        "cutout": result.cutout,
-        "overview": overview(image, result),
-    }
+    pictures = {kind: _picture(kind, image, result) for kind in kinds}
     profile = colour_profile(source)
     try:
         with _staging(folder, name) as staging:
             for kind, array in pictures.items():
-                icc_profile = profile if kind in _WITH_PROFILE else None
+                icc_profile = None if kind in _WITHOUT_PROFILE else profile
                 encode_image(staging / f"{name}_{kind}.png", array, icc_profile=icc_profile)
-            text = json.dumps(describe(name, result, source) | (extra or {}), indent=2) + "\n"
+            text = json.dumps(describe(name, result, source, kinds) | (extra or {}), indent=2) + "\n"
             (staging / f"{name}.json").write_text(text, encoding="utf-8")
             # The JSON goes first and comes last: where it is, all the others are, and they are its own.
             (folder / f"{name}.json").unlink(missing_ok=True)
-            for file in file_names(name):
+            for file in file_names(name, kinds):
                 os.replace(staging / file, folder / file)
     except OSError as error:
         raise InputError(f"{folder / name}: cannot write the results ({error.strerror or error})") from error
-    return [folder / file for file in file_names(name)]
+    return [folder / file for file in file_names(name, kinds)]
 
 
-def describe(name: str, result: Deocclusion, source: Path) -> dict[str, Any]:
+def _picture(kind: str, image: np.ndarray, result: Deocclusion) -> np.ndarray:
+    """The pixels of NAME_kind.png."""
+    if kind.startswith("candidate_"):
+        rank = int(kind.removeprefix("candidate_"))
+        return result.candidates[min(rank, len(result.candidates)) - 1]  # where nothing is hidden there is one
+    if kind == RAW:
+        assert result.own_picture is not None, "a Deoccluder always keeps it"
+        return result.own_picture
+    views: dict[str, Callable[[], np.ndarray]] = {
+        "modal": lambda: result.modal_mask,
+        "amodal": lambda: result.amodal_mask,
+        "invisible": lambda: result.invisible_mask,
+        "completed": lambda: result.rgb,
+        "cutout": lambda: result.cutout,
+        "overview": lambda: overview(image, result),
+    }
+    return views[kind]()
+
+
+def describe(name: str, result: Deocclusion, source: Path, kinds: Sequence[str] = PICTURES) -> dict[str, Any]:
     """What the JSON says: where the person is, what was invented, and how, from which file."""
     height, width = result.modal_mask.shape
     return {
@@ -138,7 +166,7 @@ def describe(name: str, result: Deocclusion, source: Path) -> dict[str, Any]:
         "invented_pixels": {"count": int(result.invisible_mask.sum()), "mask": f"{name}_invisible.png"},
         "joints": _named_joints(result.joints),
         **result.facts,
-        "files": {kind: f"{name}_{kind}.png" for kind in PICTURES},
+        "files": {kind: f"{name}_{kind}.png" for kind in kinds},
     }
 
 

@@ -20,9 +20,11 @@ class TrainingConfig:
     size_shares: tuple[float, ...] = (0.6, 0.2, 0.2)
     """Share of the steps at each size."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """AdamW with a one-cycle rate; `adam` and `sgd` (momentum 0.9) keep the rate constant, as paper B does."""
+    """AdamW with a one-cycle rate; `adam` and `sgd` (momentum 0.9) keep it, as paper B does, until `milestones`."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    milestones: tuple[int, ...] = ()
+    """Steps at which `adam` and `sgd` go on with a tenth of their rate."""
     weight_decay: float = 1e-2
     """Weight decay."""
     ema_decay: float = 0.998
@@ -65,3 +67,16 @@ class TrainingConfig:
             if step < done * self.steps:
                 return size
         return self.sizes[-1]
+
+
+DIFFUSION_TRAINING = TrainingConfig(
+    steps=14_000,
+    sizes=(256,),
+    size_shares=(1.0,),
+    optimizer="sgd",
+    learning_rate=1e-3,
+    milestones=(8_000, 12_000),
+    weight_decay=1e-4,
+    ema_decay=0.0,
+)
+"""Paper A's training of U_mask (its 4.2 and B.4); momentum, decay and milestones are SDAmodal's, whose recipe it is."""

@@ -6,6 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+GROWTH = (0.05, 0.30)
+"""Paper A's inaccurate masks (B.8): this share of the mask's area is added round it."""
+
+
+def grown(modal_mask: Tensor, generator: torch.Generator, *, probability: float = 0.1) -> Tensor:
+    """The masks, a share `probability` of them with 5 to 30 % more area round their boundary (paper A, B.8).
+
+    modal_mask: bool (B, 1, S, S). Returns the same; a mask grows by whole pixels, to the first size that is enough.
+    """
+    draws = torch.rand((2, len(modal_mask)), generator=generator, device=modal_mask.device)
+    wanted = torch.where(draws[0] < probability, GROWTH[0] + draws[1] * (GROWTH[1] - GROWTH[0]), 0.0)
+    target = modal_mask.flatten(1).sum(1) * (1 + wanted)
+    mask = modal_mask.float()
+    while (small := mask.flatten(1).sum(1) < target).any():
+        larger = F.max_pool2d(mask, 3, stride=1, padding=1)
+        if torch.equal(larger, mask):  # the crop is full
+            break
+        mask = torch.where(small[:, None, None, None], larger, mask)
+    return mask > 0.5
+
 
 def detector_like(
     modal_mask: Tensor, occluder_mask: Tensor, generator: torch.Generator, *, exact: float = 0.4

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from deocclude.errors import InputError
 from deocclude.files import written_whole
 from deocclude.training.config import TrainingConfig
-from deocclude.training.synthesis import BatchSynthesis, SynthesisBatch
+from deocclude.training.synthesis import SynthesisBatch
 from deocclude.weights import save_network
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,17 @@ class Task(Protocol):
     def preview(self, network: nn.Module, batch: SynthesisBatch, generator: torch.Generator) -> np.ndarray:
         """A sheet of pictures, uint8 (H, W, 3)."""
         ...
+
+
+class Samples(Protocol):
+    """Where batches come from: `BatchSynthesis`, or `FixedSamples` of one."""
+
+    photos: Any
+    """As many as there are indices to draw."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch: ...
 
 
 class MovingAverage:
@@ -105,7 +116,7 @@ class Run:
     def __init__(
         self,
         task: Task,
-        synthesis: BatchSynthesis,
+        synthesis: Samples,
         config: TrainingConfig,
         output: Path,
         *,
@@ -207,7 +218,7 @@ class Run:
 
 def train(
     task: Task,
-    synthesis: BatchSynthesis,
+    synthesis: Samples,
     config: TrainingConfig,
     output: Path,
     *,
@@ -255,7 +266,7 @@ def step_generator(seed: int, step: int, process: int, device: torch.device) -> 
     return torch.Generator(device).manual_seed(int(mixed >> 1))
 
 
-def training_pool(synthesis: BatchSynthesis, config: TrainingConfig) -> Tensor:
+def training_pool(synthesis: Samples, config: TrainingConfig) -> Tensor:
     """Indices of the photographs that are trained on: all but the first, which are kept aside.
 
     Raises InputError where none is left.
@@ -278,7 +289,7 @@ def _draw(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _optimizer(network: nn.Module, config: TrainingConfig) -> tuple[torch.optim.Optimizer, Any]:
-    """The optimiser and its schedule: one cycle for AdamW, constant for the paper's two."""
+    """The optimiser and its schedule: one cycle for AdamW, constant between milestones for the papers' two."""
     parameters, rate = network.parameters(), config.learning_rate
     if config.optimizer == "adamw":
         adamw = torch.optim.AdamW(parameters, rate, weight_decay=config.weight_decay)
@@ -290,7 +301,7 @@ def _optimizer(network: nn.Module, config: TrainingConfig) -> tuple[torch.optim.
         optimizer = torch.optim.Adam(parameters, rate)
     else:
         optimizer = torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=config.weight_decay)
-    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, list(config.milestones))
 
 
 def _write_run(output: Path, task: Task, config: TrainingConfig, accelerator: Accelerator) -> None:
@@ -360,7 +371,7 @@ def drop_rows_after(path: Path, step: int) -> None:
             writer.writerows(kept)
 
 
-def batches(synthesis: BatchSynthesis, config: TrainingConfig, count: int) -> Iterator[SynthesisBatch]:
+def batches(synthesis: Samples, config: TrainingConfig, count: int) -> Iterator[SynthesisBatch]:
     """`count` training batches without training: for the templates and for looking at the pictures."""
     pool = training_pool(synthesis, config)
     for step in range(count):

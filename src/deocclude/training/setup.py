@@ -62,11 +62,12 @@ def build_synthesis(
     limit: int | None,
     device: torch.device,
     coco_people: Literal["modal", "amodal"] | None,
+    how: BatchSynthesisConfig | None = None,
 ) -> BatchSynthesis:
     """Photographs and occluders on the training device.
 
     coco_people: take the occluders' COCO people too (`COCO_REPEATS` times), for a network that learns their modal masks
-        or one that learns amodal ones.
+        or one that learns amodal ones. how: the pictures are made; the feed-forward networks' way by default.
 
     Raises InputError for files that cannot be used and too few photographs.
     """
@@ -84,7 +85,7 @@ def build_synthesis(
         others = load_coco_people(occluders, occluder_images, score_others=coco_people == "modal")
         photos = join([photos, *others * COCO_REPEATS])
     backgrounds = load_backgrounds(occluders, occluder_images)
-    return BatchSynthesis(photos.to(device), patches.to(device), backgrounds.to(device), BatchSynthesisConfig())
+    return BatchSynthesis(photos.to(device), patches.to(device), backgrounds.to(device), how or BatchSynthesisConfig())
 
 
 def build_task(

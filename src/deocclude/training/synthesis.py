@@ -46,6 +46,10 @@ class BatchSynthesisConfig:
 
     max_ratio: float = 0.6
     """The wanted occlusion ratio is uniform between 0 and this."""
+    ratio_mean: float | None = None
+    """Mean of a normal distribution of the wanted ratio instead (paper A, A.5, which gives no numbers)."""
+    ratio_deviation: float = 0.15
+    """Its standard deviation."""
     nothing_hidden: float = 0.08
     """Probability that the person is left as photographed."""
     second_occluder: float = 0.3
@@ -75,6 +79,7 @@ class SynthesisBatch:
     modal_mask, amodal_mask, occluder_mask, scored: bool (B, 1, S, S); modal is amodal and not occluder; carried bags
     are not scored. parsing: int64 (B, S, S), LIP-20 of the whole person, 255 ignored.
     joints: float32 (B, 25, 3): x, y in pixels of the crop, confidence of the label.
+    sample_ids: int64 (B,), of samples that always look the same (`training.fixed_samples`); None where none does.
     """
 
     occluded: Tensor
@@ -85,6 +90,7 @@ class SynthesisBatch:
     scored: Tensor
     parsing: Tensor
     joints: Tensor
+    sample_ids: Tensor | None = None
 
 
 class BatchSynthesis:
@@ -189,7 +195,7 @@ class BatchSynthesis:
         pixels = {
             name: torch.where(flipped[:, None, None, None], value.flip(-1), value)
             for name, value in vars(batch).items()
-            if name not in ("parsing", "joints")
+            if name not in ("parsing", "joints", "sample_ids")
         }
         mirrored = batch.joints.clone()
         mirrored[..., 0] = batch.occluded.shape[-1] - mirrored[..., 0]
@@ -200,8 +206,12 @@ class BatchSynthesis:
         )
 
     def _draw_ratios(self, batch: int, device: torch.device, generator: torch.Generator) -> Tensor:
-        draw = uniform(batch, device, generator)
-        return torch.where(draw(0, 1) < self.config.nothing_hidden, -1.0, draw(0, self.config.max_ratio))
+        config, draw = self.config, uniform(batch, device, generator)
+        is_whole, ratio = draw(0, 1) < config.nothing_hidden, draw(0, config.max_ratio)
+        if config.ratio_mean is not None:
+            normal = torch.randn(batch, generator=generator, device=device)
+            ratio = (config.ratio_mean + config.ratio_deviation * normal).clamp(0, config.max_ratio)
+        return torch.where(is_whole, -1.0, ratio)
 
     def _draw_second(self, ratio: Tensor, generator: torch.Generator) -> Tensor:
         draw = uniform(len(ratio), ratio.device, generator)

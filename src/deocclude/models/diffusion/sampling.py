@@ -1,0 +1,103 @@
+"""From noise to the latent of the de-occluded person (paper A, Eq. 15), with `diffusers` schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from deocclude.models.diffusion.rgb_completion import Conditioning, RgbDenoiser, stacked
+
+if TYPE_CHECKING:
+    from diffusers import ControlNetModel
+
+NOISE_SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+"""Stable Diffusion 1.x's, which pix2gestalt keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the latent is denoised."""
+
+    solver: Literal["ddim", "unipc", "dpm++", "lcm"] = "unipc"
+    """`ddim` with eta 0 is paper A's Eq. 15; the others need far fewer steps; `lcm` needs weights distilled for it."""
+    steps: int = 15
+    """Denoising steps; paper A gives no number, pix2gestalt's own is 200."""
+    guidance: float = 2.0
+    """Weight of the condition (classifier-free guidance); 1 halves the cost. pix2gestalt's own is 2."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps must be between 1 and 1000, got {self.steps}")
+        if self.guidance < 0:
+            raise ValueError(f"guidance must be at least 0, got {self.guidance}")
+
+
+def make_scheduler(config: SamplingConfig) -> Any:
+    """The scheduler of a solver, with its timesteps set."""
+    import diffusers
+
+    if config.solver == "ddim":
+        # The last step ends at the first alpha of the schedule, not at 1, as pix2gestalt's sampler does.
+        scheduler: Any = diffusers.DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False, set_alpha_to_one=False)
+    elif config.solver == "unipc":
+        scheduler = diffusers.UniPCMultistepScheduler(**NOISE_SCHEDULE)
+    elif config.solver == "dpm++":
+        scheduler = diffusers.DPMSolverMultistepScheduler(**NOISE_SCHEDULE, algorithm_type="dpmsolver++")
+    else:
+        settings = {key: value for key, value in NOISE_SCHEDULE.items() if key != "steps_offset"}
+        scheduler = diffusers.LCMScheduler(**settings)
+    scheduler.set_timesteps(config.steps)
+    return scheduler
+
+
+def draw_noise(count: int, size_hw: tuple[int, int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
+    """z_T: `count` standard normal latents (count, 4, h, w), on the device and of the dtype of `like`.
+
+    Each is drawn after the other, so that a person's noise does not depend on how many share the batch.
+    """
+    device = generator.device if generator is not None else like.device
+    drawn = [torch.randn((1, 4, *size_hw), generator=generator, device=device) for _ in range(count)]
+    return torch.cat(drawn).to(like)
+
+
+def sample(
+    denoiser: RgbDenoiser,
+    noise: Tensor,
+    given: Conditioning,
+    null: Conditioning,
+    config: SamplingConfig,
+    *,
+    controlnet: ControlNetModel | None = None,
+    generator: torch.Generator | None = None,
+    on_step: Callable[[Tensor], None] = lambda latent: None,
+) -> Tensor:
+    """z_do: the denoised, scaled latent (B, 4, h, w). Raises ValueError where it is not finite.
+
+    noise: (B, 4, h, w). given, null: the conditions of the B people and of the branch without a condition.
+    generator: of the noise that `lcm` adds on the way. on_step: called with the latent after every step.
+    """
+    scheduler = make_scheduler(config)
+    both = stacked(null, given)  # the same in every step
+    latent = noise * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps.tolist():
+        scaled = scheduler.scale_model_input(latent, timestep)
+        if config.guidance == 1:
+            predicted = denoiser.predict_noise(scaled, timestep, given, controlnet)
+        else:
+            predicted = denoiser.guided_noise(scaled, timestep, both, config.guidance, controlnet)
+        more = {"generator": generator} if config.solver == "lcm" else {}
+        latent = scheduler.step(predicted, timestep, latent, return_dict=False, **more)[0]
+        on_step(latent)
+    if not torch.isfinite(latent).all():
+        raise ValueError(f"the latent is not finite after {config.steps} steps in {latent.dtype}; try float32")
+    return latent

@@ -1,0 +1,360 @@
+"""Paper A's two stages behind the two protocols; its sections 3.3 and 3.4 in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deocclude.conditioning.describer import GENERIC_DESCRIPTION
+from deocclude.errors import InputError
+from deocclude.images import as_image
+from deocclude.masks import invisible_mask
+from deocclude.models.diffusion.body_prior import BodyPrior, PriorFeatures, UNetTaps
+from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig, tuned_picture
+from deocclude.models.diffusion.joint_heatmaps import joint_input
+from deocclude.models.diffusion.mask_completion import PriorUNet
+from deocclude.models.diffusion.rgb_completion import (
+    Conditioning,
+    RgbDenoiser,
+    mask_hint,
+    null_conditioning,
+)
+from deocclude.models.diffusion.sampling import SamplingConfig, draw_noise, sample
+from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE, LATENT_STRIDE
+from deocclude.skeletons import NUM_JOINTS
+from deocclude.types import MaskCompletion
+
+if TYPE_CHECKING:
+    from diffusers import ControlNetModel
+
+    from deocclude.conditioning.sentence_encoder import SentenceEncoder, SentenceFeatures
+
+CROP_SIZE = 256
+"""The side both stages work at, pixels."""
+
+Context = Literal["text_pooled", "image", "image+text", "text_tokens", "text_tokens_projected"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RgbStageConfig:
+    """Stage 2's settings. The defaults are the fast preset; paper A's own are `registry`'s `diffusion-paper`."""
+
+    context: Context = "text_pooled"
+    """What the U-Net reads: the sentence's one embedding, the picture's, both, or the sentence's 77 tokens."""
+    describe: bool = True
+    """Ask a VQA model about the person; otherwise everybody is "a photo of a human"."""
+    control: bool = True
+    """Show the amodal mask to the ControlNet (f_c2)."""
+    hint_colour: Literal["ade20k", "coco", "white"] = "ade20k"
+    """Colour of a person in the ControlNet's hint."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Solver, steps, guidance."""
+    tuning: DecoderTuningConfig = field(default_factory=lambda: DecoderTuningConfig(steps=0))
+    """Decoder fine-tuning (Eq. 16); 0 steps leave it out."""
+
+
+class Describer(Protocol):
+    """Says a sentence about each person; `conditioning.describer.Describer` is one."""
+
+    def __call__(self, images: Sequence[np.ndarray]) -> Sequence[str]: ...
+
+
+class DiffusionMaskCompleter:
+    """Stage 1: body prior, joints and modal mask to the amodal mask (Eqs. 4 to 10).
+
+    unet: U_mask, or U_one, which also predicts the picture (Eq. 18). prior: None for ablation #1. note: what a user
+    must be told of these weights.
+    """
+
+    uses_joints = True
+
+    def __init__(
+        self,
+        unet: PriorUNet,
+        prior: BodyPrior | None,
+        *,
+        name: str = "diffusion",
+        size: int = CROP_SIZE,
+        weights_sha256: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        self.unet, self.prior = unet.eval(), prior
+        self.name, self.size = name, size
+        self.weights_sha256, self.note = weights_sha256, note
+
+    @torch.inference_mode()
+    def __call__(
+        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
+    ) -> MaskCompletion:
+        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S), joints (B, 25, 3) in pixels of the crop.
+
+        Paper A takes the modal mask as exact, so `refine_modal` changes nothing.
+        """
+        dtype = next(self.unet.parameters()).dtype
+        if joints is None:
+            joints = image.new_zeros(len(image), NUM_JOINTS, 3)
+        prior = self.prior_features(image, joints)
+        pictures = {
+            "modal_mask": modal_mask,
+            "joints": joint_input(joints, modal_mask, self.unet.config.joint_input),
+            "image": image,
+        }
+        inputs = torch.cat([pictures[name].to(dtype) for name in self.unet.config.inputs], dim=1)
+        output = self.unet(inputs, prior)
+        assert output.amodal_logits is not None, "stage 1 predicts a mask"
+        probability = output.amodal_logits.float().sigmoid()
+        rgb = None if output.rgb is None else output.rgb.float()
+        return MaskCompletion(modal_mask, (probability >= 0.5) | modal_mask, probability, rgb=rgb)
+
+    def prior_features(self, image: Tensor, joints: Tensor) -> PriorFeatures | None:
+        """F and T (Eq. 7) at U_mask's precision."""
+        if self.prior is None:
+            return None
+        dtype = next(self.prior.parameters()).dtype
+        features = self.prior(image.to(dtype), joints)
+        return features.map(lambda value: value.to(next(self.unet.parameters()).dtype))
+
+
+class OneStageRgbCompleter:
+    """Stage 2 of the one-stage ablation: the picture that U_one predicted with the mask (Eq. 18)."""
+
+    name = "one-stage"
+    size = CROP_SIZE
+    weights_sha256 = None
+
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The mask stage's picture (B, 3, S, S). Raises InputError where the mask stage made none."""
+        if completion.rgb is None:
+            raise InputError("the RGB stage 'one-stage' goes with the mask stage 'one-stage' alone")
+        return completion.rgb
+
+
+class DiffusionRgbCompleter:
+    """Stage 2: words, amodal mask and occluded picture to the person's picture, by denoising (Eqs. 12 to 17).
+
+    The ControlNet and the sentence encoder may be None where the configuration needs none. note: what a user must be
+    told of these weights.
+    """
+
+    def __init__(
+        self,
+        denoiser: RgbDenoiser,
+        config: RgbStageConfig,
+        *,
+        controlnet: ControlNetModel | None = None,
+        sentence_encoder: SentenceEncoder | None = None,
+        describer: Describer | None = None,
+        name: str = "diffusion",
+        size: int = CROP_SIZE,
+        weights_sha256: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        assert controlnet is not None or not config.control, "f_c2 needs a ControlNet"
+        assert sentence_encoder is not None or not (config.control or config.context != "image"), "words need CLIP"
+        self.denoiser, self.config = denoiser.eval(), config
+        self.controlnet = controlnet if config.control else None
+        self.sentence_encoder, self.describer = sentence_encoder, describer
+        self.name, self.size = name, size
+        self.weights_sha256, self.note = weights_sha256, note
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether a sentence about the person changes anything."""
+        return self.config.context != "image"
+
+    def describe(self, image: Tensor) -> list[str]:
+        """A sentence about each person (Eq. 12). image: float (B, 3, S, S) in [0, 1], the crop with the occluder."""
+        if not (self.reads_words and self.config.describe and self.describer is not None):
+            return [GENERIC_DESCRIPTION] * len(image)
+        return list(self.describer([as_image(one) for one in image]))
+
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """image float (B, 3, S, S) in [0, 1] to the person before white, float32 (B, 3, S, S) in [0, 1]."""
+        return self.candidates(image, completion, 1, words=words, generator=generator)[:, 0]
+
+    @torch.inference_mode()
+    def candidates(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        count: int,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        on_step: Callable[[Tensor], None] = lambda latent: None,
+    ) -> Tensor:
+        """`count` pictures of each person, best first by `visible_error`: float32 (B, count, 3, S, S) in [0, 1].
+
+        Raises InputError where the numbers overflow in this dtype.
+        """
+        given, null = self.conditioning(image, completion, words)
+        given, null = given.repeated(count), null.repeated(count)
+        side = image.shape[-1] // LATENT_STRIDE
+        noise = draw_noise(len(given.latents), (side, side), generator, like=given.latents)
+        try:
+            latent = sample(
+                self.denoiser,
+                noise,
+                given,
+                null,
+                self.config.sampling,
+                controlnet=self.controlnet,
+                generator=generator,
+                on_step=on_step,
+            )
+        except ValueError as error:
+            raise InputError(f"the RGB stage failed: {error}") from error
+        picture = self.picture(latent, image.repeat_interleave(count, 0), completion.modal_mask, count)
+        pictures = picture.unflatten(0, (len(image), count))
+        return _ranked(pictures, visible_error(pictures, image, completion.modal_mask))
+
+    def picture(self, latent: Tensor, image: Tensor, modal_mask: Tensor, count: int = 1) -> Tensor:
+        """I_do, or I*_do of a fine-tuned decoder (Eq. 17): float32 (B, 3, S, S) in [0, 1]."""
+        if self.config.tuning.steps:
+            modal_mask = modal_mask.repeat_interleave(count, 0)
+            decoded = tuned_picture(self.denoiser.vae, latent, image * 2 - 1, modal_mask, self.config.tuning)
+        else:
+            decoded = self.denoiser.decode(latent)
+        return ((decoded.float() + 1) / 2).clamp(0, 1)
+
+    def conditioning(
+        self, image: Tensor, completion: MaskCompletion, words: list[str] | None
+    ) -> tuple[Conditioning, Conditioning]:
+        """C_2 (Eqs. 12 and 13) and its null branch; computed once for all steps."""
+        sentences = empty = None
+        if self.sentence_encoder is not None:
+            sentences = self.sentence_encoder(words or [GENERIC_DESCRIPTION] * len(image))
+            empty = self.sentence_encoder([""]).hidden.to(self.denoiser.dtype)
+        given = Conditioning(
+            latents=self.denoiser.condition_latents(image, completion.modal_mask),
+            tokens=self.context_tokens(image, sentences),
+        )
+        if self.controlnet is not None:
+            assert sentences is not None and empty is not None
+            # Without words in the condition (ablation #6) the ControlNet reads the empty sentence.
+            hidden = sentences.hidden if self.reads_words else empty.expand(len(image), -1, -1)
+            hint = mask_hint(completion.amodal_mask, self.config.hint_colour)
+            given = Conditioning(
+                given.latents, given.tokens, hint.to(self.denoiser.dtype), hidden.to(self.denoiser.dtype)
+            )
+        return given, null_conditioning(given, empty)
+
+    def context_tokens(self, image: Tensor, sentences: SentenceFeatures | None) -> Tensor:
+        """What the U-Net's cross-attention reads, (B, n, C), after pix2gestalt's projection.
+
+        A text's pooled embedding is in the space of pictures' embeddings, on which the U-Net was trained, but of
+        another length: it is brought to that of this very picture's embedding.
+        """
+        context, projection = self.config.context, self.denoiser.projection
+        if context == "text_tokens":
+            assert sentences is not None
+            return sentences.hidden.to(self.denoiser.dtype)  # as the paper may be read; untrained for
+        if context == "text_tokens_projected":
+            assert sentences is not None
+            projected: Tensor = projection(sentences.projected.to(self.denoiser.dtype))
+            return projected
+        picture = self.denoiser.image_token(image)
+        if context == "image":
+            tokens: Tensor = projection(picture)
+            return tokens
+        assert sentences is not None
+        text = sentences.pooled[:, None].to(picture)
+        text = text * (picture.norm(dim=-1, keepdim=True) / text.norm(dim=-1, keepdim=True).clamp(min=1e-6))
+        tokens = projection(text if context == "text_pooled" else torch.cat([picture, text], dim=1))
+        return tokens
+
+
+class Stage2Prior:
+    """F', T' (Eq. 19): what ε_rgb knows of a picture, for the ablation that paints without denoising."""
+
+    def __init__(self, denoiser: RgbDenoiser, controlnet: ControlNetModel, sentence_encoder: SentenceEncoder) -> None:
+        self.denoiser, self.controlnet = denoiser.eval(), controlnet
+        self.sentence_encoder = sentence_encoder
+        self.taps = UNetTaps(denoiser.unet)
+
+    @torch.no_grad()
+    def features(self, image: Tensor, completion: MaskCompletion) -> PriorFeatures:
+        """One pass at t = 0 on the picture's own latent, with f_lw and f_c2; image float (B, 3, S, S) in [0, 1].
+
+        f_lw is one token, so T' is one channel of ones.
+        """
+        latents = self.denoiser.condition_latents(image, completion.modal_mask)
+        noisy = latents[:, :4] * LATENT_SCALE
+        hidden = self.sentence_encoder([""]).hidden.to(noisy).expand(len(image), -1, -1)
+        hint = mask_hint(completion.amodal_mask).to(noisy)
+        control = self.controlnet(noisy, 0, hidden, hint, return_dict=False)
+        tokens = self.denoiser.projection(self.denoiser.image_token(image))
+        return self.taps.features(torch.cat([noisy, latents], dim=1), 0, tokens, control)
+
+
+class UNetRgbCompleter:
+    """Stage 2 of the ablation `two-stage (U_rgb)`: one pass of a U-Net fed with stage 2's prior (Eq. 20)."""
+
+    def __init__(
+        self,
+        unet: PriorUNet,
+        prior: Stage2Prior,
+        *,
+        name: str = "two-stage-unet",
+        size: int = CROP_SIZE,
+        weights_sha256: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        self.unet, self.prior = unet.eval(), prior
+        self.name, self.size = name, size
+        self.weights_sha256, self.note = weights_sha256, note
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: Tensor,
+        completion: MaskCompletion,
+        *,
+        words: list[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """image float (B, 3, S, S) in [0, 1] to the network's picture, float32 (B, 3, S, S) in [0, 1]."""
+        pictures = {
+            "image": image,
+            "modal_mask": completion.modal_mask,
+            "invisible_mask": invisible_mask(completion.modal_mask, completion.amodal_mask),
+        }
+        dtype = next(self.unet.parameters()).dtype
+        inputs = torch.cat([pictures[name].to(dtype) for name in self.unet.config.inputs], dim=1)
+        rgb = self.unet(inputs, self.prior.features(image, completion).map(lambda value: value.to(dtype))).rgb
+        assert rgb is not None, "stage 2 predicts a picture"
+        return rgb.float()
+
+
+def visible_error(pictures: Tensor, image: Tensor, modal_mask: Tensor) -> Tensor:
+    """How far each picture is from the photograph where the person is visible: mean absolute difference, (B, N).
+
+    pictures: (B, N, 3, S, S) and image (B, 3, S, S) in [0, 1]. modal_mask: bool (B, 1, S, S).
+    """
+    difference = (pictures - image[:, None]).abs().mean(dim=2) * modal_mask
+    return difference.sum((2, 3)) / modal_mask.sum((2, 3)).clamp(min=1)
+
+
+def _ranked(pictures: Tensor, errors: Tensor) -> Tensor:
+    """Each person's pictures, the one with the smallest error first."""
+    order = errors.argsort(dim=1, stable=True)
+    return torch.stack([each[ranks] for each, ranks in zip(pictures, order, strict=True)])

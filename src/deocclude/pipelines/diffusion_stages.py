@@ -1,0 +1,126 @@
+"""Paper A's stages by name, each ablation row included: settings, and which weights fill them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig
+from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
+from deocclude.models.diffusion.mask_completion import PriorUNetConfig
+from deocclude.models.diffusion.sampling import SamplingConfig
+from deocclude.pipelines.diffusion import (
+    DiffusionMaskCompleter,
+    DiffusionRgbCompleter,
+    RgbStageConfig,
+    Stage2Prior,
+    UNetRgbCompleter,
+)
+
+if TYPE_CHECKING:
+    from diffusers import ControlNetModel
+
+U_MASK = PriorUNetConfig()
+MASK_STAGE_CONFIGS: dict[str, PriorUNetConfig] = {
+    "diffusion": U_MASK,
+    "mask-1": replace(U_MASK, inputs=("modal_mask",), has_prior=False),
+    "mask-2": replace(U_MASK, inputs=("modal_mask",)),
+    "mask-3": replace(U_MASK, joint_input=JointInputConfig(sub_joints=0)),
+    "mask-4": U_MASK,
+    "one-stage": replace(U_MASK, inputs=("modal_mask", "joints", "image"), outputs=("amodal_mask", "rgb")),
+}
+"""Paper A's Table 3, rows #1 to #4, and U_one (Eq. 18). `mask-4` is `diffusion` under its row's name."""
+
+U_RGB = replace(U_MASK, inputs=("image", "modal_mask", "invisible_mask"), outputs=("rgb",), num_tokens=1)
+"""U_rgb (Eq. 20); its T' has one channel, of the one token f_lw."""
+
+_PAPER = RgbStageConfig(sampling=SamplingConfig(solver="ddim", steps=200), tuning=DecoderTuningConfig(steps=50))
+_UNTUNED = replace(_PAPER, tuning=DecoderTuningConfig(steps=0))
+RGB_STAGE_CONFIGS: dict[str, RgbStageConfig] = {
+    "diffusion": RgbStageConfig(),
+    "diffusion-paper": _PAPER,
+    "rgb-5": replace(_UNTUNED, context="image", control=False),
+    "rgb-6": replace(_UNTUNED, context="image"),
+    "rgb-7": _UNTUNED,
+    "rgb-8": _PAPER,
+}
+"""The fast setting, the paper's, and its Table 4, rows #5 to #8: without f_c2 and f_hs, with f_c2, with both, tuned."""
+
+
+def load_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionMaskCompleter:
+    """A mask stage of `MASK_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
+    from deocclude.weight_specs import require
+    from deocclude.weights import load_network
+
+    config = MASK_STAGE_CONFIGS[name]
+    unet, sha256 = load_network(require("u-mask" if config == U_MASK else f"u-{name}"), expected="PriorUNet")
+    prior = None
+    if unet.config.has_prior:
+        prior, _ = load_network(require("dpmesh"), expected="BodyPrior")
+        prior = prior.to(device, dtype)
+    return DiffusionMaskCompleter(unet.to(device, dtype), prior, name=name, weights_sha256=sha256)
+
+
+def load_rgb_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionRgbCompleter:
+    """An RGB stage of `RGB_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
+    from deocclude.conditioning.describer import load_describer
+    from deocclude.weight_specs import require
+    from deocclude.weights import load_network
+
+    config = RGB_STAGE_CONFIGS[name]
+    denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if config.control else None
+    reads_words = config.context != "image"
+    encoder = _load_sentence_encoder(device, dtype) if config.control or reads_words else None
+    describer = None
+    if config.describe and encoder is not None and reads_words:
+        describer = load_describer(require("blip-vqa"), count_tokens=encoder.count_tokens, device=device, dtype=dtype)
+    return DiffusionRgbCompleter(
+        denoiser.to(device, dtype),
+        config,
+        controlnet=controlnet,
+        sentence_encoder=encoder,
+        describer=describer,
+        name=name,
+        weights_sha256=sha256,
+    )
+
+
+def load_unet_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> UNetRgbCompleter:
+    """The RGB stage of the ablation `two-stage (U_rgb)`."""
+    from deocclude.weight_specs import require
+    from deocclude.weights import load_network
+
+    unet, sha256 = load_network(require("u-rgb"), expected="PriorUNet")
+    prior = build_stage_2_prior(device=device, dtype=dtype)
+    return UNetRgbCompleter(unet.to(device, dtype), prior, weights_sha256=sha256)
+
+
+def build_stage_2_prior(*, device: torch.device, dtype: torch.dtype) -> Stage2Prior:
+    """The frozen networks of stage 2 as a prior (Eq. 19)."""
+    from deocclude.weight_specs import require
+    from deocclude.weights import load_network
+
+    denoiser, _ = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    controlnet = _load_controlnet(require("controlnet-seg"), device, dtype)
+    return Stage2Prior(denoiser.to(device, dtype), controlnet, _load_sentence_encoder(device, dtype))
+
+
+def _load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> ControlNetModel:
+    from diffusers import ControlNetModel
+
+    loaded: Any = ControlNetModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, torch_dtype=dtype
+    )
+    controlnet: ControlNetModel = loaded.to(device).eval().requires_grad_(False)
+    return controlnet
+
+
+def _load_sentence_encoder(device: torch.device, dtype: torch.dtype) -> Any:
+    from deocclude.conditioning.sentence_encoder import load_sentence_encoder
+    from deocclude.weight_specs import require
+
+    return load_sentence_encoder(require("clip-text"), device=device, dtype=dtype)

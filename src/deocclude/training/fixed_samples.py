@@ -1,0 +1,80 @@
+"""A fixed number of training samples instead of endless ones, so that what a frozen network says of them is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deocclude.errors import InputError
+from deocclude.files import written_whole
+from deocclude.models.diffusion.body_prior import PriorFeatures
+from deocclude.training.loop import step_generator
+from deocclude.training.synthesis import BatchSynthesis, SynthesisBatch
+
+logger = logging.getLogger(__name__)
+
+PriorOf = Callable[[SynthesisBatch], PriorFeatures]
+
+
+class FixedSamples:
+    """`count` samples of a synthesis, each a function of its number and the seed: in every epoch the same picture.
+
+    The first `validation_people` samples show the photographs kept aside, and no other sample does.
+    """
+
+    def __init__(self, synthesis: BatchSynthesis, count: int, *, seed: int, validation_people: int) -> None:
+        if count <= validation_people:
+            raise InputError(f"{count} samples are too few: {validation_people} of them are kept aside to validate on")
+        self.synthesis, self.seed, self.validation_people = synthesis, seed, validation_people
+        self.photos = range(count)
+
+    @property
+    def device(self) -> torch.device:
+        return self.synthesis.device
+
+    def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch:
+        """Samples `indices` (B,) at `size`; nothing is drawn from the generator."""
+        samples = [self._sample(int(index), size) for index in indices]
+        fields = {
+            name: torch.cat([getattr(one, name) for one in samples])
+            for name in vars(samples[0])
+            if name != "sample_ids"
+        }
+        return SynthesisBatch(**fields, sample_ids=indices)
+
+    def _sample(self, index: int, size: int) -> SynthesisBatch:
+        kept, photos = self.validation_people, len(self.synthesis.photos)
+        photo = index if index < kept else kept + (index - kept) % (photos - kept)
+        generator = step_generator(self.seed, index, 0, self.device)
+        return self.synthesis(torch.tensor([photo], device=self.device), size, generator)
+
+
+class PriorCache:
+    """What `prior` says of fixed samples, computed once and kept on disk in float16, one file a sample."""
+
+    def __init__(self, folder: Path, prior: PriorOf) -> None:
+        self.folder, self.prior = folder, prior
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, batch: SynthesisBatch) -> PriorFeatures:
+        assert batch.sample_ids is not None, "endless samples are never seen again"
+        paths = [self.folder / f"{int(index):08d}_{batch.occluded.shape[-1]}.safetensors" for index in batch.sample_ids]
+        if not all(path.exists() for path in paths):
+            self._write(paths, self.prior(batch))
+        stored = [load_file(path, device=str(batch.occluded.device)) for path in paths]
+        joined = {key: torch.stack([one[key] for one in stored]).float() for key in stored[0]}
+        return PriorFeatures(
+            (joined["F_0"], joined["F_1"], joined["F_2"], joined["F_3"]), (joined["T_0"], joined["T_1"])
+        )
+
+    def _write(self, paths: list[Path], features: PriorFeatures) -> None:
+        for row, path in enumerate(paths):
+            named = {f"F_{level}": value[row] for level, value in enumerate(features.features)}
+            named |= {f"T_{level}": value[row] for level, value in enumerate(features.attention)}
+            with written_whole(path) as unfinished:
+                save_file({key: value.half().cpu().contiguous() for key, value in named.items()}, unfinished)

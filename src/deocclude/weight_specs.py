@@ -1,0 +1,604 @@
+"""The weights each preset needs: where they come from, their size and licence, and whether they are on this machine.
+
+Four sources. Shipped: in the package. Hub: safetensors files of a model hub repository at one commit, kept in
+`huggingface_hub`'s own cache. Converted: another project's checkpoint that the user fetches and `deocclude weights
+convert` reads. Trained: by the user, with our own command. Converted and trained files lie in `home() / "weights"`.
+
+What was pinned without a network: commits and hashes below are those that stored copies of the hub's pages and other
+projects' pins agree on (the comments say which); no file was downloaded to check them. Where none could be found, the
+entry is None and the first download is trusted: it takes the commit and each large file's sha256 from the hub's own
+metadata, compares the file that arrived, and records repository, commit, sha256 and date in `weights.lock.json`. From
+then on those bytes are demanded. Small text files (configuration, vocabulary) have no sha256 at the hub: the commit
+fixes them, and the lock records what arrived.
+
+Only `download` reaches the network.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deocclude.errors import InputError
+from deocclude.files import written_whole
+from deocclude.weights import asset_path, file_sha256
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a hub repository. sha256 is None for text, and where no trustworthy source gave it."""
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """Files of a hub repository at one commit; None: what `main` is at the first download."""
+
+    repo_id: str
+    revision: str | None
+    files: tuple[HubFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """Another project's checkpoint, which `deocclude weights convert KIND` reads. KIND is the weights' name."""
+
+    file: str
+    address: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Weights nobody publishes; `command` trains them."""
+
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """Weights inside the package."""
+
+    asset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSpec:
+    """One thing a preset loads."""
+
+    name: str
+    what: str
+    source: Hub | Converted | Trained | Shipped
+    size: int
+    """Bytes on this machine, about."""
+    licence: str
+
+
+def _shipped(name: str, what: str, size: int) -> WeightSpec:
+    source = Shipped(asset=name.replace("-", "_"))
+    return WeightSpec(name=name, what=what, source=source, size=size, licence="Apache-2.0")
+
+
+def _trained(name: str, what: str) -> WeightSpec:
+    source = Trained(command="deocclude train mask-completion --family diffusion")
+    return WeightSpec(name=name, what=what, source=source, size=36_000_000, licence="yours")  # 18.02 M parameters
+
+
+def _converted(
+    name: str, what: str, *, file: str, address: str, size: int, licence: str, original: tuple[int, str] | None = None
+) -> WeightSpec:
+    """original: bytes and sha256 of the file to fetch."""
+    bytes_, sha256 = original or (None, None)
+    source = Converted(file=file, address=address, size=bytes_, sha256=sha256)
+    return WeightSpec(name=name, what=what, source=source, size=size, licence=licence)
+
+
+def _hub(
+    name: str,
+    what: str,
+    repo_id: str,
+    revision: str,
+    *,
+    text: str,
+    weights: Mapping[str, str | None],
+    size: int,
+    licence: str,
+) -> WeightSpec:
+    """text: names of small files, parted by spaces. weights: the large files and their sha256."""
+    files = (*map(HubFile, text.split()), *(HubFile(path, sha256) for path, sha256 in weights.items()))
+    source = Hub(repo_id=repo_id, revision=revision, files=files)
+    return WeightSpec(name=name, what=what, source=source, size=size, licence=licence)
+
+
+_DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
+_SSSD_FOLDER = "https://drive.google.com/drive/folders/1O89ItVWucCoL_VxIbLM1XLxr9JFfyj_Y"
+_ALL = (
+    _shipped("mask-completion", "feed-forward stage 1", 14_400_000),
+    _shipped("rgb-completion", "feed-forward stage 2", 8_100_000),
+    _shipped("segmenter", "person's mask and joints", 7_100_000),
+    # EternalEvan/DPMesh README @ 721191b: the address, four files, "This code is distributed under an MIT LICENSE"; of
+    # the weights it says nothing. `oc`, object occlusion, is nearest to our use.
+    _converted(
+        "dpmesh",
+        "body prior of stage 1",
+        file="3dpw-oc_best_ckpt.pth.tar",
+        address="https://cloud.tsinghua.edu.cn/d/1d6cd3ee30204bb59fce/",
+        size=2_510_000_000,
+        licence="not stated by its authors (code: MIT)",
+    ),
+    _trained("u-mask", "stage 1's mask completion"),
+    _trained("u-mask-1", "the same, no prior, no joints"),
+    _trained("u-mask-2", "the same, no joint heatmap"),
+    _trained("u-mask-3", "the same, no sub-joints"),
+    _trained("u-one-stage", "one U-Net for mask and picture"),
+    _trained("u-rgb", "a U-Net for the picture"),
+    # huggingface.co/cvlab/pix2gestalt-weights: the file's page at e10cb0b7e874 (size, sha256), "License: cc-by-nc-4.0".
+    # The hub has it as a pickle only: converted, not downloaded.
+    _converted(
+        "pix2gestalt",
+        "denoiser of stage 2",
+        file="epoch=000005.ckpt",
+        address="https://huggingface.co/cvlab/pix2gestalt-weights/tree/e10cb0b7e8743da7b4f46541fb5c71865afdcef4",
+        original=(15_500_000_000, "8d314bc613d7cb180e055a0c62b4e90de9b97feaf585149b6da342dbb269a9e7"),
+        size=2_500_000_000,
+        licence="CC BY-NC 4.0: non-commercial",
+    ),
+    # Hub pages: tree/210682041b41… ("License: openrail"); sha256 on the file's page at 216483e, whose commit for the
+    # file, 5286cce, is the one at 2106820 too.
+    _hub(
+        "controlnet-seg",
+        "ControlNet 1.1, segmentation",
+        "lllyasviel/control_v11p_sd15_seg",
+        "210682041b41097834006a910b8773f423343900",
+        text="config.json",
+        weights={_DIFFUSERS_FILE: "68291d493d0d75df67fe931c753c9b204cf3863509d5471b5eb64e5f0f2b4b38"},
+        size=1_450_000_000,
+        licence="OpenRAIL: use restrictions",
+    ),
+    # Revision, size and sha256 stand together in several public pins. MIT: openai/CLIP LICENSE @ b1c4b6b.
+    _hub(
+        "clip-text",
+        "CLIP ViT-L/14, words to vectors",
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        text="config.json preprocessor_config.json tokenizer.json tokenizer_config.json special_tokens_map.json "
+        "vocab.json merges.txt",
+        weights={"model.safetensors": "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb"},
+        size=1_715_000_000,
+        licence="MIT (OpenAI's code; the hub's card: none)",
+    ),
+    # Hub page tree/main at 787b3d3 ("License: bsd-3-clause"); full revision, size and sha256 in several public pins.
+    _hub(
+        "blip-vqa",
+        "BLIP VQA, the person in words",
+        "Salesforce/blip-vqa-base",
+        "787b3d35d57e49572baabd22884b3d5a05acf072",
+        text="config.json preprocessor_config.json tokenizer.json tokenizer_config.json special_tokens_map.json "
+        "vocab.txt",
+        weights={"model.safetensors": "33786eed34def0c95fa948128cb4386be9b9219aa2c2e25f1c9c744692121bb7"},
+        size=1_540_000_000,
+        licence="BSD-3-Clause",
+    ),
+    # Hub page tree/main at a93ac0c ("License: apache-2.0"); full revision and sha256 together in a public pin.
+    _hub(
+        "vitpose",
+        "ViTPose-B, joints",
+        "usyd-community/vitpose-base-simple",
+        "a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+        text="config.json preprocessor_config.json",
+        weights={"model.safetensors": "85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf"},
+        size=344_000_000,
+        licence="Apache-2.0",
+    ),
+    # Hub page tree/457857cec8ac… ("License: apache-2.0"), the same full revision in public pins. No sha256: the one
+    # that was found belongs to the branch main, and nothing says that it is this commit's.
+    _hub(
+        "detector",
+        "RT-DETR R50, people's boxes",
+        "PekingU/rtdetr_r50vd_coco_o365",
+        "457857cec8ac28ddede40ecee9eed2beca321af8",
+        text="config.json preprocessor_config.json",
+        weights={"model.safetensors": None},
+        size=172_000_000,
+        licence="Apache-2.0",
+    ),
+    # A clone of runwayml's repository, which is gone. VAE: size, sha256 and this revision in a public cache listing;
+    # U-Net: size and sha256 in public pins of this repository; both lie in its first commit.
+    _hub(
+        "sd15",
+        "Stable Diffusion 1.5, VAE and U-Net",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        text="vae/config.json unet/config.json",
+        weights={
+            f"vae/{_DIFFUSERS_FILE}": "a2b5134f4dbc140d9c11f11cba3233099e00af40f262f136c691fb7d38d2194c",
+            f"unet/{_DIFFUSERS_FILE}": "19da7aaa4b880e59d56843f1fcb4dd9b599c28a1d9d9af7c1143057c8ffae9f1",
+        },
+        size=3_773_000_000,
+        licence="CreativeML OpenRAIL-M: use restrictions",
+    ),
+    # README of Championchess/Amodal-Completion-in-the-Wild; the repository has no licence file.
+    _converted(
+        "sdamodal",
+        "baseline: SDAmodal's mask network",
+        file="ckpt_SDAmodal.tar",
+        address="https://thor.robots.ox.ac.uk/amodal/ckpt_SDAmodal.tar",
+        size=32_000_000,
+        licence="not stated by its authors",
+    ),
+    # README and LICENSE (Apache-2.0) of XiaohangZhan/deocclusion; of the weights they say nothing. Size and sha256:
+    # what another project computed from its own download.
+    _converted(
+        "sssd-mask",
+        "baseline: SSSD's PCNet-M",
+        file="COCOA_pcnet_m.pth.tar",
+        address=_SSSD_FOLDER,
+        original=(26_870_559, "3740e8f709f824068dd36be46bd44ffd18105c4f606c099789c93f3ae4b860f7"),
+        size=6_700_000,
+        licence="not stated by its authors (code: Apache-2.0)",
+    ),
+    _converted(
+        "sssd-content",
+        "baseline: SSSD's PCNet-C",
+        file="the PCNet-C checkpoint",
+        address=_SSSD_FOLDER,
+        size=52_000_000,
+        licence="not stated by its authors (code: Apache-2.0)",
+    ),
+)
+WEIGHTS = {spec.name: spec for spec in _ALL}
+
+_JOINTS = ("detector", "vitpose")
+_PRIOR = (*_JOINTS, "dpmesh")
+_MASK = (*_PRIOR, "u-mask")
+_CONTROLLED = ("pix2gestalt", "controlnet-seg", "clip-text")
+_ABLATIONS = {
+    "mask-1": (*_JOINTS, "u-mask-1"),
+    "mask-2": (*_PRIOR, "u-mask-2"),
+    "mask-3": (*_PRIOR, "u-mask-3"),
+    "mask-4": _MASK,
+    "rgb-5": (*_MASK, "pix2gestalt"),
+    "rgb-6": (*_MASK, *_CONTROLLED),
+    "rgb-7": (*_MASK, *_CONTROLLED, "blip-vqa"),
+    "rgb-8": (*_MASK, *_CONTROLLED, "blip-vqa"),
+    "one-stage": (*_PRIOR, "u-one-stage"),
+    "two-stage-unet": (*_MASK, *_CONTROLLED, "u-rgb"),
+}
+
+PRESET_WEIGHTS: dict[str, tuple[str, ...]] = {
+    "feedforward": ("mask-completion", "rgb-completion", "segmenter"),
+    "diffusion": (*_MASK, *_CONTROLLED, "blip-vqa"),
+    "diffusion-paper": (*_MASK, *_CONTROLLED, "blip-vqa"),
+    **_ABLATIONS,
+    "sdamodal": ("sdamodal",),
+    "sssd": ("sssd-mask", "sssd-content"),
+    "diffusion-tiny": (),
+    **{f"{name}-tiny": () for name in _ABLATIONS},
+}
+"""Each preset (and each baseline with weights) and what it loads; the tiny ones make their networks from a seed."""
+
+IN_PLACE_OF = {"dpmesh": ("sd15", "clip-text")}
+"""What the body prior's profile `sd15` loads instead: for those who have no DPMesh weights."""
+
+
+def weight_spec(name: str) -> WeightSpec:
+    """The entry `name`. Raises InputError for an unknown one."""
+    if name not in WEIGHTS:
+        raise InputError(f"no weights '{name}'; {_choices(name, WEIGHTS)}")
+    return WEIGHTS[name]
+
+
+def specs_of(name: str) -> list[WeightSpec]:
+    """What a preset needs, or the one entry of that name. Raises InputError for an unknown name."""
+    if name in PRESET_WEIGHTS:
+        return [WEIGHTS[entry] for entry in PRESET_WEIGHTS[name]]
+    if name in WEIGHTS:
+        return [WEIGHTS[name]]
+    raise InputError(f"no preset and no weights '{name}'; {_choices(name, [*PRESET_WEIGHTS, *WEIGHTS])}")
+
+
+def _choices(name: str, names: Iterable[str]) -> str:
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"
+
+
+def home() -> Path:
+    """Where converted and trained weights and the lock lie: DEOCCLUDE_HOME, or the platform's cache folder."""
+    if folder := os.environ.get("DEOCCLUDE_HOME"):
+        return Path(folder).expanduser()
+    if sys.platform == "win32":
+        caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "deocclude"
+
+
+def weights_path(name: str) -> Path:
+    """Where the converted or trained weights `name` are looked for."""
+    return home() / "weights" / f"{name}.safetensors"
+
+
+def human_size(size: float) -> str:
+    """`1.5 GB`, `344 MB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"
+
+
+def local_path(spec: WeightSpec) -> Path | None:
+    """The file (the folder, for hub files) if everything of it is here; asks no network."""
+    if isinstance(spec.source, Hub):
+        return _cached_folder(spec.source, _known_commit(spec))
+    path = asset_path(spec.source.asset) if isinstance(spec.source, Shipped) else weights_path(spec.name)
+    return path if path.is_file() else None
+
+
+def is_verified(spec: WeightSpec) -> bool:
+    """Whether hub files that are here have been compared with their hashes by `download`."""
+    return not isinstance(spec.source, Hub) or _read_lock().get(spec.name, {}).get("commit") == _known_commit(spec)
+
+
+def how_to_get(spec: WeightSpec) -> str:
+    """The command, and for other people's checkpoints where to fetch them first."""
+    source = spec.source
+    if isinstance(source, Hub):
+        return f"get it with 'deocclude weights download {spec.name}'"
+    if isinstance(source, Converted):
+        size = f" ({human_size(source.size)})" if source.size else ""
+        file = source.file if " " not in source.file else "FILE"
+        return f"fetch {source.file}{size} from {source.address} and run 'deocclude weights convert {spec.name} {file}'"
+    if isinstance(source, Trained):
+        return f"nobody publishes it: train it with '{source.command} …' and put it at {weights_path(spec.name)}"
+    return "install the package anew"
+
+
+def missing_sentence(spec: WeightSpec) -> str:
+    """What is missing, its licence and the command that gets it."""
+    return (
+        f"{spec.name} is not on this machine: {spec.what}, {human_size(spec.size)}, "
+        f"licence: {spec.licence}; {how_to_get(spec)}"
+    )
+
+
+def require(name: str) -> Path:
+    """Where the weights `name` lie: a file, or the folder of hub files. Downloads nothing.
+
+    Raises InputError, with what to do, where they are not here.
+    """
+    spec = weight_spec(name)
+    path = local_path(spec)
+    if path is None:
+        raise InputError(missing_sentence(spec))
+    return path
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the hub says about a repository at a commit: of each file its bytes, and its sha256 if it is a large one."""
+
+    commit: str
+    files: Mapping[str, tuple[int, str | None]]
+
+
+class HubClient:
+    """The only place that speaks with `huggingface_hub`, so that tests may stand in for it."""
+
+    def offline(self) -> bool:
+        """Whether the user forbids the network (HF_HUB_OFFLINE). Raises InputError without the hub's client."""
+        try:
+            from huggingface_hub import constants
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "downloading needs the package 'huggingface_hub'; pip install 'deocclude[diffusion]'"
+            ) from error
+        return bool(constants.HF_HUB_OFFLINE)
+
+    def cache(self) -> Path:
+        """The folder of all downloaded repositories."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE)
+
+    def cached(self, repo_id: str, commit: str, path: str) -> Path | None:
+        """A file that is in the cache; asks no network."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(repo_id, path, revision=commit)
+        return Path(found) if isinstance(found, str) else None
+
+    def listing(self, repo_id: str, revision: str) -> Listing:
+        """A repository's files. Raises InputError where the hub cannot be reached or refuses."""
+        from huggingface_hub import HfApi
+
+        with _one_sentence(repo_id):
+            info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
+        files = {
+            file.rfilename: (file.size or 0, file.lfs.sha256 if file.lfs else None) for file in info.siblings or []
+        }
+        return Listing(info.sha or revision, files)
+
+    def fetch(self, repo_id: str, commit: str, paths: list[str]) -> None:
+        """Download files into the cache, with progress bars; what is there already stays."""
+        from huggingface_hub import snapshot_download
+
+        with _one_sentence(repo_id):
+            snapshot_download(repo_id, revision=commit, allow_patterns=paths)
+
+
+HUB = HubClient()
+
+
+@contextmanager
+def _one_sentence(repo_id: str) -> Iterator[None]:
+    """Whatever the hub's client or its network library raises, as an InputError."""
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and library not in ("huggingface_hub", "httpx", "httpx2", "requests"):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{repo_id}: could not be had from the hub ({reason}); check the connection, or copy the cache folder "
+            f"{HUB.cache()} from a machine that has it"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Download:
+    """What `download` would do for one entry. expected: each file's sha256 and who demands it, or None."""
+
+    spec: WeightSpec
+    source: Hub
+    commit: str
+    expected: Mapping[str, tuple[str, str] | None]
+    missing_bytes: int
+
+
+def plan_download(spec: WeightSpec) -> Download:
+    """Look at the cache and, unless everything demanded is there, at the hub.
+
+    Raises InputError for weights the hub does not serve, offline, and where the hub lists other bytes than demanded.
+    """
+    source = spec.source
+    if not isinstance(source, Hub):
+        raise InputError(f"{spec.name} is not a download: {how_to_get(spec)}")
+    paths = [file.path for file in source.files]
+    commit, expected = _known_commit(spec), _demanded(spec)
+    complete = commit is not None and _cached_folder(source, commit) is not None
+    if complete and all(path in expected for path in paths if path.endswith(".safetensors")):
+        assert commit is not None
+        return Download(spec, source, commit, {path: expected.get(path) for path in paths}, 0)
+    if HUB.offline():
+        raise InputError(
+            f"HF_HUB_OFFLINE is set, so {spec.name} can neither be downloaded nor compared with the hub; unset it and "
+            "run the command again"
+        )
+    listing = HUB.listing(source.repo_id, commit or "main")
+    absent = [path for path in paths if path not in listing.files]
+    if absent:
+        raise InputError(f"{source.repo_id} has no {absent[0]} at {listing.commit[:12]}; report it to deocclude")
+    for path in paths:
+        listed = listing.files[path][1]
+        _same(f"{path} of {source.repo_id}", listed, "the hub lists", expected.get(path))
+        if listed is not None:
+            expected.setdefault(path, (listed, "the hub's metadata"))
+    missing = [path for path in paths if HUB.cached(source.repo_id, listing.commit, path) is None]
+    size = sum(listing.files[path][0] for path in missing)
+    return Download(spec, source, listing.commit, {path: expected.get(path) for path in paths}, size)
+
+
+def check_space(plans: Iterable[Download]) -> None:
+    """Raises InputError where the disk of the hub's cache cannot hold what is missing."""
+    needed = sum(plan.missing_bytes for plan in plans)
+    folder = HUB.cache().expanduser().absolute() if needed else Path.cwd()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: {human_size(needed)} to download and {human_size(free)} free; make room, or put the cache on "
+            "another disk with HF_HUB_CACHE"
+        )
+
+
+def download(plan: Download) -> Path:
+    """Fetch what is missing, compare every file with its sha256 and record it in the lock. Returns the folder.
+
+    Raises InputError where the hub cannot be reached and where bytes differ.
+    """
+    source = plan.source
+    if _cached_folder(source, plan.commit) is None:
+        HUB.fetch(source.repo_id, plan.commit, list(plan.expected))
+    folder = _cached_folder(source, plan.commit)
+    if folder is None:
+        raise InputError(f"{source.repo_id}: the download is not complete; run the command again")
+    arrived = {path: file_sha256(folder / path) for path in plan.expected}
+    for path, sha256 in arrived.items():
+        _same(str(folder / path), sha256, "the file has", plan.expected[path])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    entry = {"repo": source.repo_id, "commit": plan.commit, "date": today, "files": arrived}
+    lock = _read_lock()
+    known = lock.get(plan.spec.name, {})
+    if {**known, "date": today} != entry:
+        _write_lock({**lock, plan.spec.name: entry})
+    return folder
+
+
+def lock_path() -> Path:
+    """What was downloaded: of each entry repository, commit, date and every file's sha256."""
+    return home() / "weights.lock.json"
+
+
+def _known_commit(spec: WeightSpec) -> str | None:
+    """The pinned commit, or else the one of the first download."""
+    assert isinstance(spec.source, Hub)
+    commit: str | None = spec.source.revision or _read_lock().get(spec.name, {}).get("commit")
+    return commit
+
+
+def _demanded(spec: WeightSpec) -> dict[str, tuple[str, str]]:
+    """Each file's sha256 that is pinned here or was recorded at this commit, and which of the two it is."""
+    assert isinstance(spec.source, Hub)
+    entry = _read_lock().get(spec.name, {})
+    recorded: dict[str, str] = entry.get("files", {}) if entry.get("commit") == _known_commit(spec) else {}
+    demanded = {path: (sha256, f"{lock_path()} of {entry.get('date')}") for path, sha256 in recorded.items()}
+    pinned = {file.path: (file.sha256, "this version of deocclude") for file in spec.source.files if file.sha256}
+    return {**demanded, **pinned}
+
+
+def _same(what: str, sha256: str | None, who: str, expected: tuple[str, str] | None) -> None:
+    """Raises InputError where two hashes are known and differ."""
+    if sha256 is None or expected is None or sha256 == expected[0]:
+        return
+    raise InputError(
+        f"{what}: {who} sha256 {sha256[:12]}…, and {expected[1]} demands {expected[0][:12]}…; do not use it: delete "
+        "the file from the cache and download again, and if they still differ, ask who published it"
+    )
+
+
+def _cached_folder(source: Hub, commit: str | None) -> Path | None:
+    """The folder with every file of `source` at `commit`, or None."""
+    if commit is None:
+        return None
+    try:
+        found = [HUB.cached(source.repo_id, commit, file.path) for file in source.files]
+    except ModuleNotFoundError:  # without huggingface_hub nothing was downloaded
+        return None
+    first = found[0]
+    if first is None or None in found:
+        return None
+    return first.parents[len(Path(source.files[0].path).parts) - 1]
+
+
+def _read_lock() -> dict[str, Any]:
+    path = lock_path()
+    try:
+        lock = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it to trust the next download anew") from error
+    if not isinstance(lock, dict) or not all(isinstance(entry, dict) for entry in lock.values()):
+        raise InputError(f"{path}: not a list of downloads; delete it to trust the next download anew")
+    return lock
+
+
+def _write_lock(lock: Mapping[str, Any]) -> None:
+    path = lock_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", "utf-8")
