@@ -20,7 +20,7 @@ def load_pretrained(
     local_files_only: bool = True,
     revision: str | None = None,
 ) -> tuple[Any, Any]:
-    """One of transformers' models and its processor or tokenizer, from a folder or the hub: safetensors alone, all weights.
+    """One of transformers' models with its processor or tokenizer, from a folder or the hub: safetensors, all weights.
 
     Raises InputError where they are not there, or are those of another model.
     """
