@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from deocclude.errors import InputError
@@ -25,3 +28,22 @@ def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype not in known:
         raise InputError(f"no dtype '{dtype}'; choose from {', '.join(known)}")
     return known[dtype]
+
+
+@contextmanager
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Turns a device's "out of memory" into an InputError that says what would fit."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        # A CPU's allocator has no error of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        free = ""
+        if device.type == "cuda":
+            there, total = torch.cuda.mem_get_info(device)
+            free = f" ({there / 1024**3:.1f} of {total / 1024**3:.1f} GB free)"
+        raise InputError(
+            f"not enough memory on {device}{free}; half as much is needed with --dtype bfloat16, less with fewer "
+            "--candidates, and under 1 GB with --preset feedforward"
+        ) from error

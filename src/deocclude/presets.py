@@ -17,6 +17,8 @@ class Preset:
     """Name of the stage that completes the picture (`registry.RGB_STAGES`)."""
     joints: str = "embedded"
     """Who finds the joints (`registry.JOINT_SOURCES`)."""
+    detector: str | None = None
+    """Who says where the person is, where neither mask nor box does (`registry.DETECTORS`); None: the segmenter."""
 
 
 _ROWS = {
@@ -28,16 +30,21 @@ _ROWS = {
 """Paper A's ablations: Table 3's rows (masks alone), Table 4's, and the two designs of Table 5."""
 
 
+def _hub(mask_stage: str, rgb_stage: str) -> Preset:
+    """With detector and pose estimator from the hub."""
+    return Preset(mask_stage=mask_stage, rgb_stage=rgb_stage, joints="vitpose", detector="rt-detr")
+
+
 def _tiny(stage: str) -> str:
     return stage if stage in ("copy-input", "one-stage") else f"{stage}-tiny"
 
 
 PRESETS = {
     "feedforward": Preset(mask_stage="feedforward", rgb_stage="feedforward"),
-    "diffusion": Preset(mask_stage="diffusion", rgb_stage="diffusion", joints="vitpose"),
-    "diffusion-paper": Preset(mask_stage="diffusion", rgb_stage="diffusion-paper", joints="vitpose"),
+    "diffusion": _hub("diffusion", "diffusion"),
+    "diffusion-paper": _hub("diffusion", "diffusion-paper"),
     "diffusion-tiny": Preset(mask_stage="diffusion-tiny", rgb_stage="diffusion-tiny"),
-    **{name: Preset(mask_stage=mask, rgb_stage=rgb, joints="vitpose") for name, (mask, rgb) in _ROWS.items()},
+    **{name: _hub(mask, rgb) for name, (mask, rgb) in _ROWS.items()},
     **{f"{name}-tiny": Preset(mask_stage=f"{mask}-tiny", rgb_stage=_tiny(rgb)) for name, (mask, rgb) in _ROWS.items()},
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,9 +10,10 @@ from deocclude.errors import InputError
 from deocclude.types import MaskCompleter, RgbCompleter
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-    from deocclude.conditioning.pose_estimator import PoseEstimator
+    from deocclude.conditioning.pose_estimator import DetectedPerson, PoseEstimator
 
 Builder = Callable[["torch.device", "torch.dtype"], Any]
 
@@ -64,6 +65,23 @@ JOINT_SOURCES: dict[str, Builder] = {
     ),
 }
 """Who finds the joints: the embedded segmenter, which needs nothing more, or ViTPose."""
+
+DETECTORS: dict[str, Builder] = {
+    "rt-detr": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_person_detector(
+        import_module("deocclude.weight_specs").require("detector"), device=device, dtype=dtype
+    ),
+}
+"""Who finds people's boxes in a photograph, the largest person first."""
+
+
+def build_detector(
+    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> Callable[[np.ndarray], Sequence[DetectedPerson]]:
+    """The detector `name`. Raises InputError for an unknown name."""
+    return cast(
+        "Callable[[np.ndarray], Sequence[DetectedPerson]]",
+        _builder(name, DETECTORS, "detector")(*_placed(device, dtype)),
+    )
 
 
 def build_joint_source(

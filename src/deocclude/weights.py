@@ -19,7 +19,7 @@ from deocclude.errors import InputError
 from deocclude.files import written_whole
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 NETWORKS = {
     "MaskCompletionNetwork": ("deocclude.models.feedforward.mask_completion", "MaskCompletionConfig"),
@@ -86,12 +86,31 @@ def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any,
             f"{path}: no weights there ({error.strerror}); train them or install the package anew"
         ) from error
     try:
-        network = _build(_metadata(path), expected)
-        network.load_state_dict(load_file(path), strict=True)  # mapped, and copied into the network as float32
+        metadata = _metadata(path)
+        if metadata["network"] in USER_NETWORKS:
+            # A thousand million weights: the random ones, which are thrown away, would take longer than the loading.
+            with _without_weights():
+                network = _build(metadata, expected)
+            tensors = {key: _as_float32(value) for key, value in load_file(path).items()}
+            network.load_state_dict(tensors, strict=True, assign=True)
+        else:
+            network = _build(metadata, expected)
+            network.load_state_dict(load_file(path), strict=True)  # mapped, and copied into the network as float32
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: not weights that this version of deocclude can use ({reason})") from error
     return network.eval(), sha256
+
+
+def _without_weights() -> Any:
+    """A context in which networks are built whose weights take no memory and no time."""
+    from accelerate import init_empty_weights
+
+    return init_empty_weights(include_buffers=False)
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def file_sha256(path: Path) -> str:

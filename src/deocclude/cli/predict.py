@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="predicted",
         help="true: the RGB stage gets the set's true amodal mask and is judged alone",
     )
+    told.add_argument(
+        "--raw", action="store_true", help="keep the RGB stage's own picture, visible pixels included, as the papers do"
+    )
     add_method_arguments(parser)
     parser.add_argument("--limit", type=positive, metavar="N", help="only the set's first N people")
     parser.add_argument("--overwrite", action="store_true", help="do again what the folder has")
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from deocclude.evaluation.predict import Protocol, predict
     from deocclude.evaluation.predictions import PredictionFolder
 
-    protocol = Protocol(modal=args.modal, amodal=args.amodal)
+    protocol = Protocol(modal=args.modal, amodal=args.amodal, raw=args.raw)
     people = OcclusionSet(args.data)
     outcome = predict(
         load_deoccluder(args),

@@ -84,8 +84,8 @@ def _add_diffusion_arguments(parser: argparse.ArgumentParser) -> None:
     )
     diffusion.add_argument(
         "--prior",
-        choices=["weights", "tiny"],
-        help="the real prior, or a seeded miniature to try it out (default: weights)",
+        choices=["dpmesh", "sd15", "tiny"],
+        help="frozen networks; tiny is a seeded miniature to try it out (default: dpmesh)",
     )
     diffusion.add_argument(
         "--joints", choices=["embedded", "labels"], help="found in the occluded picture, or given (default: embedded)"
@@ -158,7 +158,7 @@ def _run_diffusion(args: argparse.Namespace, config: TrainingConfig) -> int:
         network=args.network,
         design=args.design or ("two-stage-unet" if args.network == "rgb-completion" else "diffusion"),
         mask_loss=args.mask_loss or "bce",
-        prior=args.prior or "weights",
+        prior=args.prior or "dpmesh",
         joints=args.joints or "embedded",
         cache=args.cache,
         samples=args.samples or 55_347,

@@ -28,6 +28,8 @@ class Protocol:
     """`given`: the set's true modal mask; `predicted`: the picture alone."""
     amodal: Literal["predicted", "true"] = "predicted"
     """`true`: the RGB stage gets the set's true amodal mask, so that it is judged alone."""
+    raw: bool = False
+    """Keep the RGB stage's own picture, visible pixels included, as the papers score it, instead of the composite."""
 
     def __post_init__(self) -> None:
         if self.amodal == "true" and self.modal == "predicted":
@@ -93,7 +95,7 @@ def _predict_one(
         logger.info("%s: %s", sample.id, error)
         record.failed[sample.id] = outcome.failed[sample.id] = str(error)
         return
-    folder.write(sample.id, result, with_modal=protocol.modal == "predicted")
+    folder.write(sample.id, result, with_modal=protocol.modal == "predicted", raw=protocol.raw)
     record.facts = {key: value for key, value in result.facts.items() if key not in ("seconds", "crop_xyxy")}
     record.seconds[sample.id] = round(sum(result.facts.get("seconds", {}).values()), 4)
     record.failed.pop(sample.id, None)
@@ -121,6 +123,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
     """What must not change while a folder fills up: half of the figures would be another method's."""
     parts = {
         "conditioning": deoccluder.segmenter,
+        "joints": deoccluder.joint_source or deoccluder.segmenter,
         "mask_stage": deoccluder.mask_completer,
         "rgb_stage": deoccluder.rgb_completer,
     }
@@ -129,6 +132,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),
         "modal": protocol.modal,
         "amodal": protocol.amodal,
+        "raw": protocol.raw,
         "refine_modal": deoccluder.refine_modal,
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,

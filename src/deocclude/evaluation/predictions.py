@@ -72,11 +72,13 @@ class PredictionFolder:
         """Whether this person is done. The amodal mask is written last: no person is left half done."""
         return self._amodal(person_id).exists() and (not with_modal or self._modal(person_id).exists())
 
-    def write(self, person_id: str, result: Deocclusion, *, with_modal: bool) -> None:
-        """Write one person's files, replacing older ones."""
+    def write(self, person_id: str, result: Deocclusion, *, with_modal: bool, raw: bool = False) -> None:
+        """Write one person's files, replacing older ones. raw: the RGB stage's own picture instead of the composite."""
+        rgb = result.own_picture if raw else result.rgb
+        assert rgb is not None, "a Deoccluder keeps the stage's own picture"
         for name in ("rgb", "amodal", *(["modal"] if with_modal else [])):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        save_image(self.root / "rgb" / f"{person_id}.webp", result.rgb, overwrite=True)
+        save_image(self.root / "rgb" / f"{person_id}.webp", rgb, overwrite=True)
         if with_modal:
             save_image(self._modal(person_id), result.modal_mask, overwrite=True)
         save_image(self._amodal(person_id), result.amodal_mask, overwrite=True)

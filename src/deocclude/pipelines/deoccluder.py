@@ -6,17 +6,18 @@ Networks work on a square crop; everything that is returned has the photograph's
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from deocclude.conditioning.pose_estimator import MISSING_BELOW, PoseEstimator
+from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, PoseEstimator
 from deocclude.crops import Box, SquareCrop, crop_around, extract
-from deocclude.devices import checked_device, checked_dtype
+from deocclude.devices import checked_device, checked_dtype, enough_memory
 from deocclude.errors import InputError
 from deocclude.images import as_image, as_mask, image_to_tensor
 from deocclude.masks import invisible_mask, mask_box
@@ -31,7 +32,7 @@ from deocclude.pipelines.photograph import (
     resized_labels,
 )
 from deocclude.presets import preset
-from deocclude.registry import build_joint_source, build_mask_stage, build_rgb_stage
+from deocclude.registry import build_detector, build_joint_source, build_mask_stage, build_rgb_stage
 from deocclude.skeletons import NUM_JOINTS
 from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+Detector = Callable[[np.ndarray], Sequence[DetectedPerson]]
 NO_JOINTS = "no joints were found; the mask was completed without them"
 FIRST_MARGIN = 2.2
 """Crop side over the visible part's longer side: half of the person may be hidden."""
@@ -82,6 +84,8 @@ class Deoccluder:
     mask_completer, rgb_completer: the two stages, already on `device`.
     refine_modal: take stage 1's modal mask instead of the segmenter's, as paper B does (Eq. 1); a given mask is kept.
     joint_source: finds the joints in the segmenter's place.
+    load_detector: gives what finds people's boxes, the largest person first; asked for once neither mask nor box says
+        where the person is.
     num_candidates: pictures of each person, of an RGB stage that draws at random; the best one is the result.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
     """
@@ -94,6 +98,7 @@ class Deoccluder:
         *,
         refine_modal: bool = False,
         joint_source: PoseEstimator | None = None,
+        load_detector: Callable[[], Detector] | None = None,
         num_candidates: int = 1,
         device: str | torch.device = "cpu",
         seed: int = 0,
@@ -105,6 +110,7 @@ class Deoccluder:
         self.rgb_completer = rgb_completer
         self.refine_modal = refine_modal
         self.joint_source = joint_source
+        self._load_detector = load_detector
         self.num_candidates = num_candidates
         self.device = torch.device(device)
         self.seed = seed
@@ -132,16 +138,21 @@ class Deoccluder:
 
         chosen = preset(name)
         device, dtype = checked_device(device), checked_dtype(dtype)
-        return cls(
-            load_segmenter(device=device, dtype=dtype),
-            build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
-            build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
-            refine_modal=refine_modal,
-            joint_source=build_joint_source(joints or chosen.joints, device=device, dtype=dtype),
-            num_candidates=num_candidates,
-            device=device,
-            seed=seed,
-        )
+        load_detector = None
+        if chosen.detector is not None:
+            load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)
+        with enough_memory(device):
+            return cls(
+                load_segmenter(device=device, dtype=dtype),
+                build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
+                build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
+                refine_modal=refine_modal,
+                joint_source=build_joint_source(joints or chosen.joints, device=device, dtype=dtype),
+                load_detector=load_detector,
+                num_candidates=num_candidates,
+                device=device,
+                seed=seed,
+            )
 
     @torch.inference_mode()
     def __call__(
@@ -163,6 +174,10 @@ class Deoccluder:
 
         Raises InputError for input that cannot be used and where nobody is found.
         """
+        with enough_memory(self.device):
+            return self._deocclude(image, modal_mask, box, amodal_mask, joints)
+
+    def _deocclude(self, image: Any, modal_mask: Any, box: Any, amodal_mask: Any, joints: Any) -> Deocclusion:
         clock = _Clock()
         # 1. The person: from the mask given, or from the segmenter.
         with clock.step("find_person"):
@@ -227,6 +242,11 @@ class Deoccluder:
             return Person(mask_xyxy, mask, joints)
         if self.segmenter is None:
             raise InputError("there is no segmenter here to find the person; give a modal mask")
+        if box is None and self._detector is not None:
+            people = self._detector(image)
+            if not people:
+                raise InputError("no person found in the picture; say where with a box, or give the mask")
+            return self.segmenter(image, people[0].box_xyxy)
         return self.segmenter(image, None if box is None else checked_box(box, (image.shape[0], image.shape[1])))
 
     def _complete_mask(
@@ -248,6 +268,10 @@ class Deoccluder:
         if known_amodal is None:
             return completed
         return replace(completed, amodal_mask=known_amodal, amodal_probability=known_amodal.astype(np.float32))
+
+    @cached_property
+    def _detector(self) -> Detector | None:
+        return None if self._load_detector is None else self._load_detector()
 
     def _with_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None) -> Person:
         """The person with the joints given, or with those of the joint source if there is one."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from deocclude.conditioning.describer import GENERIC_DESCRIPTION, MAX_TOKENS
+from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig
 from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
 from deocclude.models.diffusion.mask_completion import PriorUNetConfig
@@ -22,6 +24,8 @@ from deocclude.pipelines.diffusion import (
 
 if TYPE_CHECKING:
     from diffusers import ControlNetModel
+
+Profile = Literal["dpmesh", "sd15"]
 
 U_MASK = PriorUNetConfig()
 MASK_STAGE_CONFIGS: dict[str, PriorUNetConfig] = {
@@ -57,11 +61,47 @@ def load_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) 
 
     config = MASK_STAGE_CONFIGS[name]
     unet, sha256 = load_network(require("u-mask" if config == U_MASK else f"u-{name}"), expected="PriorUNet")
-    prior = None
-    if unet.config.has_prior:
-        prior, _ = load_network(require("dpmesh"), expected="BodyPrior")
+    prior = load_body_prior(prior_profile(unet.config)) if unet.config.has_prior else None
+    if prior is not None:
         prior = prior.to(device, dtype)
     return DiffusionMaskCompleter(unet.to(device, dtype), prior, name=name, weights_sha256=sha256)
+
+
+def prior_profile(config: PriorUNetConfig) -> Profile:
+    """Which prior a U-Net was trained with: DPMesh's has a token a joint, Stable Diffusion's a text's 77."""
+    return "sd15" if config.num_tokens == MAX_TOKENS else "dpmesh"
+
+
+def with_profile(config: PriorUNetConfig, profile: Profile) -> PriorUNetConfig:
+    """The same U-Net for the other prior."""
+    return replace(config, num_tokens=MAX_TOKENS) if profile == "sd15" else config
+
+
+def load_body_prior(profile: Profile) -> BodyPrior:
+    """The prior, float32, on the CPU. Raises InputError, saying how to get it, where it lacks."""
+    from deocclude.weight_specs import require
+    from deocclude.weights import load_network
+
+    if profile == "sd15":
+        return _stable_diffusion_prior(require("sd15"))
+    prior: BodyPrior = load_network(require("dpmesh"), expected="BodyPrior")[0]
+    return prior
+
+
+def _stable_diffusion_prior(folder: Path) -> BodyPrior:
+    """Plain Stable Diffusion 1.5, which reads "a photo of a human" whatever it sees."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    prior = BodyPrior(BodyPriorConfig(profile="sd15", num_tokens=MAX_TOKENS))
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", **local)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", **local)
+    prior.unet.load_state_dict(unet.state_dict())
+    encoder = {key: value for key, value in vae.state_dict().items() if key.startswith(("encoder.", "quant_conv."))}
+    prior.vae.load_state_dict(encoder)
+    words = _load_sentence_encoder(torch.device("cpu"), torch.float32)([GENERIC_DESCRIPTION])
+    prior.context.copy_(words.hidden)
+    return prior.eval()
 
 
 def load_rgb_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionRgbCompleter:

@@ -28,7 +28,6 @@ from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features
 from deocclude.training.setup import build_synthesis
 from deocclude.training.synthesis import BatchSynthesisConfig, SynthesisBatch
 from deocclude.types import MaskCompletion
-from deocclude.weight_specs import require
 from deocclude.weights import asset_path, load_network
 
 SYNTHESIS = BatchSynthesisConfig(ratio_mean=0.3, nothing_hidden=0.0)
@@ -44,7 +43,7 @@ class DiffusionChoice:
     network: Literal["mask-completion", "rgb-completion"]
     design: str
     mask_loss: Literal["bce", "ce"]
-    prior: Literal["weights", "tiny"]
+    prior: Literal["dpmesh", "sd15", "tiny"]
     joints: Literal["embedded", "labels"]
     cache: Path | None
     samples: int
@@ -68,6 +67,8 @@ def build_diffusion_training(
     design = _design(choice)
     if choice.prior == "tiny":
         design = diffusion_tiny.tiny_unet_config(design)
+    elif choice.network == "mask-completion":
+        design = diffusion_stages.with_profile(design, choice.prior)
     network = PriorUNet(design)
     if choice.start is not None:
         network, _ = load_network(choice.start, expected="PriorUNet")
@@ -124,5 +125,4 @@ def _prior(
         return features
     if choice.prior == "tiny":
         return prior_of(diffusion_tiny.tiny_body_prior().to(device), joints_of)
-    body_prior, _ = load_network(require("dpmesh"), expected="BodyPrior")
-    return prior_of(body_prior.to(device), joints_of)
+    return prior_of(diffusion_stages.load_body_prior(choice.prior).to(device), joints_of)

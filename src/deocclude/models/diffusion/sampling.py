@@ -23,6 +23,9 @@ NOISE_SCHEDULE = {
 }
 """Stable Diffusion 1.x's, which pix2gestalt keeps."""
 
+MAX_STEPS = {"ddim": 999, "unipc": 999, "dpm++": 999, "lcm": 50}
+"""By solver. More would meet a timestep twice, or one that the schedule lacks; `lcm` is distilled from 50."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
@@ -36,9 +39,11 @@ class SamplingConfig:
     """Weight of the condition (classifier-free guidance); 1 halves the cost. pix2gestalt's own is 2."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 1000:
-            raise ValueError(f"steps must be between 1 and 1000, got {self.steps}")
-        if self.guidance < 0:
+        if self.solver not in MAX_STEPS:
+            raise ValueError(f"no solver '{self.solver}'; choose from {', '.join(MAX_STEPS)}")
+        if not 1 <= self.steps <= MAX_STEPS[self.solver]:
+            raise ValueError(f"steps of {self.solver} must be 1 to {MAX_STEPS[self.solver]}, got {self.steps}")
+        if not self.guidance >= 0:  # not a number included
             raise ValueError(f"guidance must be at least 0, got {self.guidance}")
 
 

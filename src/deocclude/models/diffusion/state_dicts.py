@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ def body_prior_from_dpmesh(state_dict: Mapping[str, Tensor]) -> Converted:
 
     converted = _controlnet(control)
     # The convolution of the latent and the one of the heatmaps, which DPMesh has as one of both.
+    _shape(converted, "conv_in.weight", 4)
     both = converted.pop("conv_in.weight")
     converted |= {"conv_in.weight": both[:, :4], "controlnet_cond_embedding.weight": both[:, 4:]}
     filled = {
@@ -82,20 +83,28 @@ def rgb_denoiser_from_pix2gestalt(state_dict: Mapping[str, Tensor], *, averaged:
 
 
 def merge_low_rank(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """Every `P.linear` with `P.lora_up` and `P.lora_down` as one `P`: weight = linear + up @ down."""
+    """Every `P.linear` with its `P.lora_up` and `P.lora_down` as one `P`: weight = linear + up @ down.
+
+    Raises ValueError where one of the three is missing or does not fit the others.
+    """
     merged = {}
     for key, value in state_dict.items():
         place, _, kind = key.rpartition(".linear.")
-        if ".lora_" in key:
-            continue
-        if not place:
+        if place:
+            merged[f"{place}.{kind}"] = _with_low_rank(state_dict, place) if kind == "weight" else value
+        elif ".lora_" not in key:
             merged[key] = value
-        elif kind == "weight" and f"{place}.lora_up.weight" in state_dict:
-            up, down = (state_dict[f"{place}.lora_{side}.weight"].float() for side in ("up", "down"))
-            merged[f"{place}.weight"] = (value.float() + up @ down).to(value.dtype)
-        else:
-            merged[f"{place}.{kind}"] = value
     return merged
+
+
+def _with_low_rank(state_dict: Mapping[str, Tensor], place: str) -> Tensor:
+    keys = [f"{place}.{part}.weight" for part in ("linear", "lora_up", "lora_down")]
+    needs(state_dict, keys, "a U-Net with low-rank weights")
+    (rows, columns), (up_rows, rank), (down_rows, down_columns) = (_shape(state_dict, key, 2) for key in keys)
+    if (up_rows, rank, down_columns) != (rows, down_rows, columns):
+        raise ValueError(f"the checkpoint does not fit: the low-rank weights of {place} have other sizes than its own")
+    weight, up, down = (state_dict[key] for key in keys)
+    return (weight.float() + up.float() @ down.float()).to(weight.dtype)
 
 
 def _widths(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> StableDiffusionConfig:
@@ -106,29 +115,37 @@ def _widths(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> StableDiff
     context = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     needs({**unet, **vae}, [*keys, *vae_keys, context], "Stable Diffusion 1.x")
     return StableDiffusionConfig(
-        channels=tuple(unet[key].shape[0] for key in keys),  # type: ignore[arg-type]
-        vae_channels=tuple(vae[key].shape[0] for key in vae_keys),  # type: ignore[arg-type]
-        context_dim=unet[context].shape[1],
+        channels=tuple(_shape(unet, key, 4)[0] for key in keys),  # type: ignore[arg-type]
+        vae_channels=tuple(_shape(vae, key, 4)[0] for key in vae_keys),  # type: ignore[arg-type]
+        context_dim=_shape(unet, context, 2)[1],
     )
+
+
+def _shape(state_dict: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
+    """Of a tensor from which something is read off. Raises ValueError where it has another number of axes."""
+    shape = tuple(state_dict[key].shape)
+    if len(shape) != axes:
+        raise ValueError(f"the checkpoint does not fit: '{key}' has the shape {shape}, and {axes} axes are needed")
+    return shape
 
 
 def _unet(state_dict: StateDict) -> StateDict:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    return _without_none(convert_ldm_unet_checkpoint(_prefixed(UNET, state_dict), {"layers_per_block": 2}))
+    return _converted(convert_ldm_unet_checkpoint, _prefixed(UNET, state_dict), {"layers_per_block": 2})
 
 
 def _controlnet(state_dict: StateDict) -> StateDict:
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
-    return _without_none(convert_controlnet_checkpoint(state_dict, {"layers_per_block": 2}))
+    return _converted(convert_controlnet_checkpoint, state_dict, {"layers_per_block": 2})
 
 
 def _vae(state_dict: StateDict) -> StateDict:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     blocks = {"down_block_types": (None,) * 4, "up_block_types": (None,) * 4}
-    return _without_none(convert_ldm_vae_checkpoint(_prefixed(VAE, state_dict), blocks))
+    return _converted(convert_ldm_vae_checkpoint, _prefixed(VAE, state_dict), blocks)
 
 
 def _of_encoder(key: str) -> bool:
@@ -138,14 +155,14 @@ def _of_encoder(key: str) -> bool:
 def _image_encoder_config(clip: Mapping[str, Tensor]) -> ImageEncoderConfig:
     """OpenAI's tower: its width says how many heads it has, one for 64 channels."""
     needs(clip, ["conv1.weight", "positional_embedding", "proj", "transformer.resblocks.0.mlp.c_fc.weight"], "CLIP")
-    width, _, patch, _ = clip["conv1.weight"].shape
+    width, _, patch, _ = _shape(clip, "conv1.weight", 4)
+    patches = _shape(clip, "positional_embedding", 2)[0] - 1
+    _shape(clip, "proj", 2)
+    if width < 64 or patches < 1:
+        raise ValueError(f"the checkpoint does not fit: CLIP with {width} channels and {patches} patches")
     layers = {key.split(".")[2] for key in clip if key.startswith("transformer.resblocks.")}
     return ImageEncoderConfig(
-        width=width,
-        layers=len(layers),
-        heads=width // 64,
-        patch=patch,
-        size=round((clip["positional_embedding"].shape[0] - 1) ** 0.5) * patch,
+        width=width, layers=len(layers), heads=width // 64, patch=patch, size=round(patches**0.5) * patch
     )
 
 
@@ -196,9 +213,14 @@ def _prefixed(prefix: str, state_dict: Mapping[str, Tensor]) -> StateDict:
     return {f"{prefix}{key}": value for key, value in state_dict.items()}
 
 
-def _without_none(state_dict: Mapping[str, Any]) -> StateDict:
-    """What diffusers did not find it enters as None; without those, a strict load names them."""
-    return {key: value for key, value in state_dict.items() if value is not None}
+def _converted(
+    convert: Callable[..., Mapping[str, Any]], state_dict: StateDict, config: Mapping[str, Any]
+) -> StateDict:
+    """By a converter of diffusers. What it does not find it enters as None: left out, a strict load names it."""
+    try:
+        return {key: value for key, value in convert(state_dict, config).items() if value is not None}
+    except KeyError as error:
+        raise ValueError(f"not a checkpoint of Stable Diffusion 1.x: it has no {error}") from error
 
 
 def _weightless(network: type[nn.Module], config: Any) -> Any:
