@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from deocclude.errors import InputError
 
@@ -47,6 +49,33 @@ PRESETS = {
     **{name: _hub(mask, rgb) for name, (mask, rgb) in _ROWS.items()},
     **{f"{name}-tiny": Preset(mask_stage=f"{mask}-tiny", rgb_stage=_tiny(rgb)) for name, (mask, rgb) in _ROWS.items()},
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RgbOptions:
+    """Settings of a diffusion RGB stage (none: as the stage's name has it)."""
+
+    solver: Literal["ddim", "unipc", "dpm++", "lcm"] | None = None
+    """How the latent is denoised; ddim is the paper's Eq. 15."""
+    steps: int | None = None
+    """Denoising steps."""
+    guidance: float | None = None
+    """Weight of the condition; 1 halves the cost."""
+    context: Literal["text_pooled", "image", "image+text", "text_tokens", "text_tokens_projected"] | None = None
+    """What the U-Net reads about the person."""
+    describe: bool | None = None
+    """Ask a VQA model about the person; otherwise everybody is "a photo of a human"."""
+    hint_colour: Literal["ade20k", "coco", "white"] | None = None
+    """Colour of the amodal mask in the ControlNet's hint."""
+    decoder_tuning_steps: int | None = None
+    """Steps of decoder fine-tuning (Eq. 16)."""
+    lcm_lora: Path | None = None
+    """Low-rank weights distilled for few steps (safetensors), for the solver lcm."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def preset(name: str) -> Preset:

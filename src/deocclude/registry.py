@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from deocclude.errors import InputError
+from deocclude.presets import RgbOptions
 from deocclude.types import MaskCompleter, RgbCompleter
 
 if TYPE_CHECKING:
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 
     from deocclude.conditioning.pose_estimator import DetectedPerson, PoseEstimator
 
-Builder = Callable[["torch.device", "torch.dtype"], Any]
+Builder = Callable[..., Any]
+"""Called with a device and a dtype."""
 
 
 def _function(module: str, name: str, *arguments: str) -> Builder:
     """A function of a pipeline that loads a stage's weights and puts it on the device."""
 
-    def build(device: torch.device, dtype: torch.dtype) -> Any:
-        return getattr(import_module(f"deocclude.pipelines.{module}"), name)(*arguments, device=device, dtype=dtype)
+    def build(device: torch.device, dtype: torch.dtype, **more: Any) -> Any:
+        function = getattr(import_module(f"deocclude.pipelines.{module}"), name)
+        return function(*arguments, device=device, dtype=dtype, **more)
 
     return build
 
@@ -98,9 +101,21 @@ def build_mask_stage(
     return cast(MaskCompleter, _builder(name, MASK_STAGES, "mask stage")(*_placed(device, dtype)))
 
 
-def build_rgb_stage(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> RgbCompleter:
-    """The RGB stage `name`, on a device. Raises InputError for an unknown name."""
-    return cast(RgbCompleter, _builder(name, RGB_STAGES, "RGB stage")(*_placed(device, dtype)))
+def build_rgb_stage(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    options: RgbOptions | None = None,
+) -> RgbCompleter:
+    """The RGB stage `name`, on a device. Raises InputError for an unknown name, and for options it does not have."""
+    builder, more = _builder(name, RGB_STAGES, "RGB stage"), {}
+    if options is not None and options.given:
+        if name.removesuffix("-tiny") not in DIFFUSION_RGB_STAGES:
+            listed = ", ".join("--" + option.replace("_", "-") for option in options.given)
+            raise InputError(f"the RGB stage '{name}' has no {listed}; those are for {', '.join(DIFFUSION_RGB_STAGES)}")
+        more["options"] = options
+    return cast(RgbCompleter, builder(*_placed(device, dtype), **more))
 
 
 def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:

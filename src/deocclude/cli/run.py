@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Which method and how it runs: the same for every verb that runs one."""
+    from deocclude.cli.config_args import add_config_arguments
+    from deocclude.presets import RgbOptions
+
     method = parser.add_argument_group("method (docs/method-diffusion.md has the names of paper A's ablations)")
     method.add_argument(
         "--preset",
@@ -87,6 +90,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--refine-modal", action="store_true", help="take stage 1's modal mask instead of the segmenter's, as the paper"
     )
+    add_config_arguments(parser, RgbOptions())
     method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
     method.add_argument("--dtype", default="float32", help="of the networks: float32, bfloat16, float16")
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
@@ -123,7 +127,9 @@ def run(args: argparse.Namespace) -> int:
 
 def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
     """The method that the options of `add_method_arguments` describe."""
+    from deocclude.cli.config_args import config_from_arguments
     from deocclude.pipelines.deoccluder import Deoccluder
+    from deocclude.presets import RgbOptions
     from deocclude.registry import JOINT_SOURCES
 
     joints = getattr(args, "joints", None)
@@ -131,6 +137,7 @@ def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
         args.preset,
         mask_stage=args.mask_stage,
         rgb_stage=args.rgb_stage,
+        rgb_options=config_from_arguments(args, RgbOptions()),
         joints=joints if joints in JOINT_SOURCES else None,
         refine_modal=args.refine_modal,
         num_candidates=getattr(args, "candidates", 1),

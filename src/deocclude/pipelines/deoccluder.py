@@ -31,7 +31,7 @@ from deocclude.pipelines.photograph import (
     resized,
     resized_labels,
 )
-from deocclude.presets import preset
+from deocclude.presets import RgbOptions, preset
 from deocclude.registry import build_detector, build_joint_source, build_mask_stage, build_rgb_stage
 from deocclude.skeletons import NUM_JOINTS
 from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
@@ -122,6 +122,7 @@ class Deoccluder:
         *,
         mask_stage: str | None = None,
         rgb_stage: str | None = None,
+        rgb_options: RgbOptions | None = None,
         joints: str | None = None,
         refine_modal: bool = False,
         num_candidates: int = 1,
@@ -145,7 +146,7 @@ class Deoccluder:
             return cls(
                 load_segmenter(device=device, dtype=dtype),
                 build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
-                build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype),
+                build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype, options=rgb_options),
                 refine_modal=refine_modal,
                 joint_source=build_joint_source(joints or chosen.joints, device=device, dtype=dtype),
                 load_detector=load_detector,
@@ -227,6 +228,7 @@ class Deoccluder:
             "deocclude_version": __version__,
             "method": {step: getattr(part, "name", None) for step, part in parts.items()},
             "weights_sha256": {step: getattr(part, "weights_sha256", None) for step, part in parts.items()},
+            "rgb_settings": getattr(self.rgb_completer, "settings", None),
             "seed": self.seed,
             "device": str(self.device),
         }

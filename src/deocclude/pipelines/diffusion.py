@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -168,6 +168,11 @@ class DiffusionRgbCompleter:
         self.sentence_encoder, self.describer = sentence_encoder, describer
         self.name, self.size = name, size
         self.weights_sha256, self.note = weights_sha256, note
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as plain values, for a JSON file."""
+        return asdict(self.config)
 
     @property
     def reads_words(self) -> bool:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from deocclude.conditioning.describer import GENERIC_DESCRIPTION, MAX_TOKENS
+from deocclude.errors import InputError
 from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig
 from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
+from deocclude.models.diffusion.low_rank import add_low_rank
 from deocclude.models.diffusion.mask_completion import PriorUNetConfig
 from deocclude.models.diffusion.sampling import SamplingConfig
 from deocclude.pipelines.diffusion import (
@@ -21,9 +23,10 @@ from deocclude.pipelines.diffusion import (
     Stage2Prior,
     UNetRgbCompleter,
 )
+from deocclude.presets import RgbOptions
 
 if TYPE_CHECKING:
-    from diffusers import ControlNetModel
+    from diffusers import ControlNetModel, UNet2DConditionModel
 
 Profile = Literal["dpmesh", "sd15"]
 
@@ -104,14 +107,18 @@ def _stable_diffusion_prior(folder: Path) -> BodyPrior:
     return prior.eval()
 
 
-def load_rgb_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionRgbCompleter:
+def load_rgb_completer(
+    name: str, *, device: torch.device, dtype: torch.dtype, options: RgbOptions | None = None
+) -> DiffusionRgbCompleter:
     """An RGB stage of `RGB_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.conditioning.describer import load_describer
     from deocclude.weight_specs import require
     from deocclude.weights import load_network
 
-    config = RGB_STAGE_CONFIGS[name]
+    config = configured(RGB_STAGE_CONFIGS[name], options)
     denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    if options is not None and options.lcm_lora is not None:
+        add_low_rank_file(denoiser.unet, options.lcm_lora)
     controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if config.control else None
     reads_words = config.context != "image"
     encoder = _load_sentence_encoder(device, dtype) if config.control or reads_words else None
@@ -127,6 +134,32 @@ def load_rgb_completer(name: str, *, device: torch.device, dtype: torch.dtype) -
         name=name,
         weights_sha256=sha256,
     )
+
+
+def configured(config: RgbStageConfig, options: RgbOptions | None) -> RgbStageConfig:
+    """A stage's configuration with the options that were given. Raises InputError for values that make no sense."""
+    given = {} if options is None else options.given
+    if given.get("solver", config.sampling.solver) == "lcm" and "lcm_lora" not in given:
+        raise InputError("the solver lcm needs weights distilled for it; give --lcm-lora FILE")
+    try:
+        sampling = replace(config.sampling, **{k: v for k, v in given.items() if k in ("solver", "steps", "guidance")})
+        tuning = replace(config.tuning, steps=given.get("decoder_tuning_steps", config.tuning.steps))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    rest = {k: v for k, v in given.items() if k in ("context", "describe", "hint_colour")}
+    return replace(config, sampling=sampling, tuning=tuning, **rest)
+
+
+def add_low_rank_file(unet: UNet2DConditionModel, path: Path) -> None:
+    """Add low-rank weights from a safetensors file to the U-Net. Raises InputError for a file that has none for it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        add_low_rank(unet, load_file(path))
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: no low-rank weights for this U-Net ({reason})") from error
 
 
 def load_unet_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> UNetRgbCompleter:

@@ -25,7 +25,8 @@ from deocclude.pipelines.diffusion import (
     Stage2Prior,
     UNetRgbCompleter,
 )
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, U_RGB
+from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, U_RGB, configured
+from deocclude.presets import RgbOptions
 
 NOTE = "miniature networks with random weights: the result shows that everything runs, and means nothing"
 
@@ -47,13 +48,16 @@ def tiny_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) 
     return DiffusionMaskCompleter(unet, prior, name=f"{name}-tiny", note=NOTE)
 
 
-def tiny_rgb_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionRgbCompleter:
-    """The RGB stage `name` in miniature: four steps, and two of the decoder's where it is tuned."""
+def tiny_rgb_completer(
+    name: str, *, device: torch.device, dtype: torch.dtype, options: RgbOptions | None = None
+) -> DiffusionRgbCompleter:
+    """The RGB stage `name` in miniature: four steps, and two of the decoder's where it is tuned, unless asked."""
     config = RGB_STAGE_CONFIGS[name]
     tuning = replace(config.tuning, steps=min(config.tuning.steps, 2))
+    config = replace(config, sampling=replace(config.sampling, steps=STEPS), tuning=tuning)
     return DiffusionRgbCompleter(
         tiny_denoiser().to(device, dtype),
-        replace(config, sampling=replace(config.sampling, steps=STEPS), tuning=tuning),
+        configured(config, options),
         controlnet=_tiny_controlnet(device, dtype) if config.control else None,
         sentence_encoder=tiny_sentence_encoder(device, dtype),
         name=f"{name}-tiny",
