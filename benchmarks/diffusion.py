@@ -76,7 +76,7 @@ class Bench:
         generator = torch.Generator(self.device).manual_seed(0)
         for value in (*built.parameters(), *built.buffers()):
             if value.is_floating_point():
-                value.data.normal_(std=0.02, generator=generator)
+                value.data.normal_(std=0.02, generator=generator).abs_()  # variances are not negative
             else:
                 value.data.copy_(torch.arange(value.numel(), device=self.device).view_as(value))
         return nn.Module.to(built, dtype).requires_grad_(False).eval()
@@ -186,8 +186,8 @@ class _Fields(dict):
 
     __getattr__ = dict.__getitem__
 
-    def to(self, *args: Any, **kwargs: Any) -> _Fields:
-        return self
+    def to(self, device: Any, *rest: Any) -> _Fields:
+        return _Fields({name: value.to(device) for name, value in self.items()})
 
 
 class ScriptedAnswers:

@@ -20,13 +20,18 @@ def checked_device(device: str | torch.device) -> torch.device:
     return checked
 
 
-def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The type of that name, float32 for None. Raises InputError for another than a floating-point type we use."""
+def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The type of that name; None, each stage's own, for None and "auto".
+
+    Raises InputError for another than a floating-point type we use.
+    """
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype or torch.float32
+    if dtype is None or dtype == "auto":
+        return None
+    if isinstance(dtype, torch.dtype):
+        return dtype
     if dtype not in known:
-        raise InputError(f"no dtype '{dtype}'; choose from {', '.join(known)}")
+        raise InputError(f"no dtype '{dtype}'; choose from auto, {', '.join(known)}")
     return known[dtype]
 
 
@@ -44,6 +49,6 @@ def enough_memory(device: torch.device) -> Iterator[None]:
             there, total = torch.cuda.mem_get_info(device)
             free = f" ({there / 1024**3:.1f} of {total / 1024**3:.1f} GB free)"
         raise InputError(
-            f"not enough memory on {device}{free}; half as much is needed with --dtype bfloat16, less with fewer "
-            "--candidates, and under 1 GB with --preset feedforward"
+            f"not enough memory on {device}{free}; --dtype bfloat16 needs half of what float32 needs, fewer "
+            "--candidates less, and --preset feedforward under 1 GB"
         ) from error

@@ -25,11 +25,11 @@ class Preset:
 
 _ROWS = {
     **{f"mask-{row}": (f"mask-{row}", "copy-input") for row in (1, 2, 3, 4)},
-    **{f"rgb-{row}": ("diffusion", f"rgb-{row}") for row in (5, 6, 7, 8)},
+    **{f"rgb-{row}": ("diffusion", f"rgb-{row}") for row in (5, 6, 7, 8, "image", "generic")},
     "one-stage": ("one-stage", "one-stage"),
     "two-stage-unet": ("diffusion", "two-stage-unet"),
 }
-"""Paper A's ablations: Table 3's rows (masks alone), Table 4's, and the two designs of Table 5."""
+"""Paper A's ablations: Table 3's rows (masks alone), Table 4's, other words (Tables 5, K), other designs (Table 5)."""
 
 
 def _hub(mask_stage: str, rgb_stage: str) -> Preset:

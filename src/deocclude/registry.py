@@ -41,7 +41,7 @@ def _class(module: str, name: str) -> Builder:
 
 # Listed here, not read off `pipelines.diffusion_stages`, whose import takes seconds; a test compares them.
 DIFFUSION_MASK_STAGES = ("diffusion", "mask-1", "mask-2", "mask-3", "mask-4", "one-stage")
-DIFFUSION_RGB_STAGES = ("diffusion", "diffusion-paper", "rgb-5", "rgb-6", "rgb-7", "rgb-8")
+DIFFUSION_RGB_STAGES = ("diffusion", "diffusion-paper", "rgb-5", "rgb-6", "rgb-7", "rgb-8", "rgb-image", "rgb-generic")
 
 MASK_STAGES: dict[str, Builder] = {
     "feedforward": _function("feedforward", "load_mask_completer"),
@@ -98,7 +98,7 @@ def build_mask_stage(
     name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> MaskCompleter:
     """The mask stage `name`, on a device. Raises InputError for an unknown name."""
-    return cast(MaskCompleter, _builder(name, MASK_STAGES, "mask stage")(*_placed(device, dtype)))
+    return cast(MaskCompleter, _builder(name, MASK_STAGES, "mask stage")(*_placed(device, dtype, name)))
 
 
 def build_rgb_stage(
@@ -115,7 +115,7 @@ def build_rgb_stage(
             listed = ", ".join("--" + option.replace("_", "-") for option in options.given)
             raise InputError(f"the RGB stage '{name}' has no {listed}; those are for {', '.join(DIFFUSION_RGB_STAGES)}")
         more["options"] = options
-    return cast(RgbCompleter, builder(*_placed(device, dtype), **more))
+    return cast(RgbCompleter, builder(*_placed(device, dtype, name), **more))
 
 
 def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
@@ -124,7 +124,10 @@ def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
     return stages[name]
 
 
-def _placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+def _placed(device: str | torch.device, dtype: torch.dtype | None, stage: str = "") -> tuple[torch.device, torch.dtype]:
+    """Without a dtype float32, but bfloat16 for the thousands of millions of weights of a diffusion stage on a GPU."""
     import torch
 
-    return torch.device(device), dtype or torch.float32
+    device, stage = torch.device(device), stage.removesuffix("-tiny")
+    is_large = stage in (*DIFFUSION_MASK_STAGES, *DIFFUSION_RGB_STAGES, "two-stage-unet")
+    return device, dtype or (torch.bfloat16 if is_large and device.type == "cuda" else torch.float32)

@@ -91,8 +91,8 @@ def _shipped(name: str, what: str, size: int) -> WeightSpec:
     return WeightSpec(name=name, what=what, source=source, size=size, licence="Apache-2.0")
 
 
-def _trained(name: str, what: str) -> WeightSpec:
-    source = Trained(command="deocclude train mask-completion --family diffusion")
+def _trained(name: str, what: str, command: str = "mask-completion --family diffusion") -> WeightSpec:
+    source = Trained(command=f"deocclude train {command}")
     return WeightSpec(name=name, what=what, source=source, size=36_000_000, licence="yours")  # 18.02 M parameters
 
 
@@ -139,11 +139,11 @@ _ALL = (
         licence="not stated by its authors (code: MIT)",
     ),
     _trained("u-mask", "stage 1's mask completion"),
-    _trained("u-mask-1", "the same, no prior, no joints"),
-    _trained("u-mask-2", "the same, no joint heatmap"),
-    _trained("u-mask-3", "the same, no sub-joints"),
-    _trained("u-one-stage", "one U-Net for mask and picture"),
-    _trained("u-rgb", "a U-Net for the picture"),
+    _trained("u-mask-1", "the same, no prior, no joints", "mask-completion --family diffusion --design mask-1"),
+    _trained("u-mask-2", "the same, no joint heatmap", "mask-completion --family diffusion --design mask-2"),
+    _trained("u-mask-3", "the same, no sub-joints", "mask-completion --family diffusion --design mask-3"),
+    _trained("u-one-stage", "one U-Net for mask and picture", "mask-completion --family diffusion --design one-stage"),
+    _trained("u-rgb", "a U-Net for the picture", "rgb-completion --family diffusion"),
     # huggingface.co/cvlab/pix2gestalt-weights: the file's page at e10cb0b7e874 (size, sha256), "License: cc-by-nc-4.0".
     # The hub has it as a pickle only: converted, not downloaded.
     _converted(
@@ -273,6 +273,8 @@ _ABLATIONS = {
     "rgb-6": (*_MASK, *_CONTROLLED),
     "rgb-7": (*_MASK, *_CONTROLLED, "blip-vqa"),
     "rgb-8": (*_MASK, *_CONTROLLED, "blip-vqa"),
+    "rgb-image": (*_MASK, *_CONTROLLED),
+    "rgb-generic": (*_MASK, *_CONTROLLED),
     "one-stage": (*_PRIOR, "u-one-stage"),
     "two-stage-unet": (*_MASK, *_CONTROLLED, "u-rgb"),
 }

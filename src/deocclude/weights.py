@@ -58,6 +58,8 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
     tensors = {}
     for key, value in network.state_dict().items():
         stored = value.half() if half and value.is_floating_point() else value
+        if "running_" in key and not torch.isfinite(stored).all():
+            stored = value  # statistics of a batch normalisation, few and sometimes large
         if value.is_floating_point() and not torch.isfinite(stored).all():
             raise ValueError(f"{key} holds values that are not finite, or too large for float16")
         tensors[key] = stored.detach().cpu().clone().contiguous()

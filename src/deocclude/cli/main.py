@@ -40,7 +40,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _EXTRA_OF = {
-    "accelerate": "train",
+    "accelerate": "train,diffusion",
     "diffusers": "diffusion",
     "transformers": "diffusion",
     "huggingface_hub": "diffusion",

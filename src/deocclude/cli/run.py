@@ -92,7 +92,11 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config_arguments(parser, RgbOptions())
     method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
-    method.add_argument("--dtype", default="float32", help="of the networks: float32, bfloat16, float16")
+    method.add_argument(
+        "--dtype",
+        default="auto",
+        help="float32, bfloat16, float16; auto is float32, and bfloat16 for a diffusion stage on a GPU",
+    )
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
 
 

@@ -31,6 +31,8 @@ def load_pretrained(
     source, options = str(folder_or_repo), {"local_files_only": local_files_only, "revision": revision}
     # Pillow's processors everywhere: torchvision's, chosen where it is installed, resize to other pixels.
     backend = {} if processor_class.endswith("Tokenizer") else {"backend": "pil"}
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # it lists what a file holds of other towers, hundreds of lines
     try:
         processor = getattr(transformers, processor_class).from_pretrained(source, **backend, **options)
         model, info = getattr(transformers, model_class).from_pretrained(
@@ -39,6 +41,8 @@ def load_pretrained(
     except Exception as error:  # transformers, the hub and safetensors share no base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{source}: cannot load {model_class} from there ({reason})") from error
+    finally:
+        transformers.logging.set_verbosity(level)
     # Where a weight is missing, from_pretrained makes one up and goes on.
     if lacking := sorted(info["missing_keys"]):
         raise InputError(

@@ -137,6 +137,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,
         **{name: getattr(part, "name", None) for name, part in parts.items()},
+        "rgb_settings": getattr(deoccluder.rgb_completer, "settings", None),
         "dtype": {name: str(getattr(part, "dtype", "")) for name, part in parts.items()},
         "weights_sha256": {name: getattr(part, "weights_sha256", None) for name, part in parts.items()},
     }

@@ -103,6 +103,8 @@ class Deoccluder:
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
+        if getattr(rgb_completer, "needs_rgb_of_mask_stage", False) and not getattr(mask_completer, "paints", False):
+            raise InputError(f"the RGB stage '{rgb_completer.name}' goes with the mask stage 'one-stage' alone")
         if num_candidates > 1 and not isinstance(rgb_completer, DrawsCandidates):
             raise InputError(f"the RGB stage '{rgb_completer.name}' has one answer; leave the candidates out")
         self.segmenter = segmenter
@@ -132,8 +134,8 @@ class Deoccluder:
     ) -> Deoccluder:
         """A preset (`presets.PRESETS`), with stages and joint source exchanged by name if wanted (`registry`).
 
-        dtype: of the networks' arithmetic, float32 by default. Raises InputError for an unknown name, a device this
-        machine lacks, and missing weights.
+        dtype: of the networks' arithmetic; without one, float32, and bfloat16 for diffusion stages on a GPU.
+        Raises InputError for an unknown name, a device this machine lacks, and missing weights.
         """
         from deocclude.conditioning.segmenter import load_segmenter
 
@@ -144,7 +146,7 @@ class Deoccluder:
             load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)
         with enough_memory(device):
             return cls(
-                load_segmenter(device=device, dtype=dtype),
+                load_segmenter(device=device, dtype=dtype or torch.float32),
                 build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
                 build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype, options=rgb_options),
                 refine_modal=refine_modal,
@@ -228,6 +230,7 @@ class Deoccluder:
             "deocclude_version": __version__,
             "method": {step: getattr(part, "name", None) for step, part in parts.items()},
             "weights_sha256": {step: getattr(part, "weights_sha256", None) for step, part in parts.items()},
+            "dtype": {step: str(getattr(part, "dtype", "")).removeprefix("torch.") for step, part in parts.items()},
             "rgb_settings": getattr(self.rgb_completer, "settings", None),
             "seed": self.seed,
             "device": str(self.device),
@@ -289,7 +292,7 @@ class Deoccluder:
     def _notes(self, person: Person) -> list[str]:
         """What a user must be told of this result."""
         notes = [getattr(part, "note", None) for part in (self.mask_completer, self.rgb_completer)]
-        found = person.joints is not None and (person.joints[:, 2] > MISSING_BELOW).any()
+        found = person.joints is not None and bool((person.joints[:, 2] > MISSING_BELOW).any())
         if getattr(self.mask_completer, "uses_joints", False) and not found:
             notes.append(NO_JOINTS)
         return [note for note in dict.fromkeys(notes) if note]

@@ -71,8 +71,6 @@ class DiffusionMaskCompleter:
     must be told of these weights.
     """
 
-    uses_joints = True
-
     def __init__(
         self,
         unet: PriorUNet,
@@ -80,12 +78,27 @@ class DiffusionMaskCompleter:
         *,
         name: str = "diffusion",
         size: int = CROP_SIZE,
-        weights_sha256: str | None = None,
+        weights_sha256: dict[str, str] | None = None,
         note: str | None = None,
     ) -> None:
         self.unet, self.prior = unet.eval(), prior
         self.name, self.size = name, size
         self.weights_sha256, self.note = weights_sha256, note
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the networks' arithmetic."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def paints(self) -> bool:
+        """Whether it predicts the picture with the mask."""
+        return "rgb" in self.unet.config.outputs
+
+    @property
+    def uses_joints(self) -> bool:
+        """Whether it makes a difference that no joints were found."""
+        return self.prior is not None or "joints" in self.unet.config.inputs
 
     @torch.inference_mode()
     def __call__(
@@ -95,7 +108,7 @@ class DiffusionMaskCompleter:
 
         Paper A takes the modal mask as exact, so `refine_modal` changes nothing.
         """
-        dtype = next(self.unet.parameters()).dtype
+        dtype = self.dtype
         if joints is None:
             joints = image.new_zeros(len(image), NUM_JOINTS, 3)
         prior = self.prior_features(image, joints)
@@ -107,6 +120,7 @@ class DiffusionMaskCompleter:
         inputs = torch.cat([pictures[name].to(dtype) for name in self.unet.config.inputs], dim=1)
         output = self.unet(inputs, prior)
         assert output.amodal_logits is not None, "stage 1 predicts a mask"
+        _check_finite(output.amodal_logits, "the mask stage")
         probability = output.amodal_logits.float().sigmoid()
         rgb = None if output.rgb is None else output.rgb.float()
         return MaskCompletion(modal_mask, (probability >= 0.5) | modal_mask, probability, rgb=rgb)
@@ -117,7 +131,7 @@ class DiffusionMaskCompleter:
             return None
         dtype = next(self.prior.parameters()).dtype
         features = self.prior(image.to(dtype), joints)
-        return features.map(lambda value: value.to(next(self.unet.parameters()).dtype))
+        return features.map(lambda value: value.to(self.dtype))
 
 
 class OneStageRgbCompleter:
@@ -126,6 +140,7 @@ class OneStageRgbCompleter:
     name = "one-stage"
     size = CROP_SIZE
     weights_sha256 = None
+    needs_rgb_of_mask_stage = True
 
     def __call__(
         self,
@@ -158,7 +173,7 @@ class DiffusionRgbCompleter:
         describer: Describer | None = None,
         name: str = "diffusion",
         size: int = CROP_SIZE,
-        weights_sha256: str | None = None,
+        weights_sha256: dict[str, str] | None = None,
         note: str | None = None,
     ) -> None:
         assert controlnet is not None or not config.control, "f_c2 needs a ControlNet"
@@ -168,6 +183,11 @@ class DiffusionRgbCompleter:
         self.sentence_encoder, self.describer = sentence_encoder, describer
         self.name, self.size = name, size
         self.weights_sha256, self.note = weights_sha256, note
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the networks' arithmetic."""
+        return self.denoiser.dtype
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,6 +259,7 @@ class DiffusionRgbCompleter:
             decoded = tuned_picture(self.denoiser.vae, latent, image * 2 - 1, modal_mask, self.config.tuning)
         else:
             decoded = self.denoiser.decode(latent)
+        _check_finite(decoded, "the decoder")
         return ((decoded.float() + 1) / 2).clamp(0, 1)
 
     def conditioning(
@@ -321,12 +342,17 @@ class UNetRgbCompleter:
         *,
         name: str = "two-stage-unet",
         size: int = CROP_SIZE,
-        weights_sha256: str | None = None,
+        weights_sha256: dict[str, str] | None = None,
         note: str | None = None,
     ) -> None:
         self.unet, self.prior = unet.eval(), prior
         self.name, self.size = name, size
         self.weights_sha256, self.note = weights_sha256, note
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the networks' arithmetic."""
+        return next(self.unet.parameters()).dtype
 
     @torch.inference_mode()
     def __call__(
@@ -343,11 +369,17 @@ class UNetRgbCompleter:
             "modal_mask": completion.modal_mask,
             "invisible_mask": invisible_mask(completion.modal_mask, completion.amodal_mask),
         }
-        dtype = next(self.unet.parameters()).dtype
+        dtype = self.dtype
         inputs = torch.cat([pictures[name].to(dtype) for name in self.unet.config.inputs], dim=1)
         rgb = self.unet(inputs, self.prior.features(image, completion).map(lambda value: value.to(dtype))).rgb
         assert rgb is not None, "stage 2 predicts a picture"
         return rgb.float()
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    """Raises InputError for values that overflowed."""
+    if not torch.isfinite(values).all():
+        raise InputError(f"{what} gave numbers that are not finite in {values.dtype}; try --dtype float32")
 
 
 def visible_error(pictures: Tensor, image: Tensor, modal_mask: Tensor) -> Tensor:

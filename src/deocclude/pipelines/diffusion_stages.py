@@ -10,11 +10,11 @@ import torch
 
 from deocclude.conditioning.describer import GENERIC_DESCRIPTION, MAX_TOKENS
 from deocclude.errors import InputError
-from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
+from deocclude.models.diffusion.body_prior import HEATMAP_SIGMA, BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig
 from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
 from deocclude.models.diffusion.low_rank import add_low_rank
-from deocclude.models.diffusion.mask_completion import PriorUNetConfig
+from deocclude.models.diffusion.mask_completion import PriorUNet, PriorUNetConfig
 from deocclude.models.diffusion.sampling import SamplingConfig
 from deocclude.pipelines.diffusion import (
     DiffusionMaskCompleter,
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from diffusers import ControlNetModel, UNet2DConditionModel
 
 Profile = Literal["dpmesh", "sd15"]
+
+PRIOR_WEIGHTS: dict[Profile, tuple[str, ...]] = {"dpmesh": ("dpmesh",), "sd15": ("sd15", "clip-text")}
+"""What each profile of the prior loads."""
 
 U_MASK = PriorUNetConfig()
 MASK_STAGE_CONFIGS: dict[str, PriorUNetConfig] = {
@@ -53,21 +56,49 @@ RGB_STAGE_CONFIGS: dict[str, RgbStageConfig] = {
     "rgb-6": replace(_UNTUNED, context="image"),
     "rgb-7": _UNTUNED,
     "rgb-8": _PAPER,
+    "rgb-image": replace(_PAPER, context="image"),
+    "rgb-generic": replace(_PAPER, describe=False),
 }
-"""The fast setting, the paper's, and its Table 4, rows #5 to #8: without f_c2 and f_hs, with f_c2, with both, tuned."""
+"""The fast setting, the paper's, its Table 4, rows #5 to #8 (neither f_c2 nor f_hs, f_c2, both, tuned as well), f_lw in
+place of f_hs (Table 5's third row) and "a photo of a human" (Table K)."""
 
 
 def load_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionMaskCompleter:
     """A mask stage of `MASK_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.weight_specs import require
+
+    design = MASK_STAGE_CONFIGS[name]
+    unet, sha256 = _load_unet(require("u-mask" if design == U_MASK else f"u-{name}"), design)
+    hashes = {"u-mask": sha256}
+    prior = None
+    if unet.config.has_prior:
+        profile = prior_profile(unet.config)
+        prior = load_body_prior(profile, unet.config.heatmap_sigma).to(device, dtype)
+        hashes |= {name: weights_hash(name) for name in PRIOR_WEIGHTS[profile]}
+        if prior.config.feature_channels != unet.config.prior_channels:
+            raise InputError(f"u-mask was trained on another prior than {profile}: its maps have other channels")
+    return DiffusionMaskCompleter(unet.to(device, dtype), prior, name=name, weights_sha256=hashes)
+
+
+def _load_unet(path: Path, design: PriorUNetConfig) -> tuple[PriorUNet, str]:
+    """A trained U-Net and its file's sha256. Raises InputError where it was trained as another design."""
     from deocclude.weights import load_network
 
-    config = MASK_STAGE_CONFIGS[name]
-    unet, sha256 = load_network(require("u-mask" if config == U_MASK else f"u-{name}"), expected="PriorUNet")
-    prior = load_body_prior(prior_profile(unet.config)) if unet.config.has_prior else None
-    if prior is not None:
-        prior = prior.to(device, dtype)
-    return DiffusionMaskCompleter(unet.to(device, dtype), prior, name=name, weights_sha256=sha256)
+    unet, sha256 = load_network(path, expected="PriorUNet")
+    for field in ("inputs", "outputs", "has_prior"):
+        ours, wanted = getattr(unet.config, field), getattr(design, field)
+        if ours != wanted:
+            raise InputError(f"{path}: trained as another design ({field}: {ours}, and {wanted} is needed)")
+    return unet, sha256
+
+
+def weights_hash(name: str) -> str:
+    """What identifies weights in a JSON file: a file's sha256, a hub repository's commit."""
+    from deocclude.weight_specs import require
+    from deocclude.weights import file_sha256
+
+    path = require(name)
+    return f"commit {path.name}" if path.is_dir() else file_sha256(path)
 
 
 def prior_profile(config: PriorUNetConfig) -> Profile:
@@ -80,7 +111,7 @@ def with_profile(config: PriorUNetConfig, profile: Profile) -> PriorUNetConfig:
     return replace(config, num_tokens=MAX_TOKENS) if profile == "sd15" else config
 
 
-def load_body_prior(profile: Profile) -> BodyPrior:
+def load_body_prior(profile: Profile, sigma: float = HEATMAP_SIGMA) -> BodyPrior:
     """The prior, float32, on the CPU. Raises InputError, saying how to get it, where it lacks."""
     from deocclude.weight_specs import require
     from deocclude.weights import load_network
@@ -88,22 +119,27 @@ def load_body_prior(profile: Profile) -> BodyPrior:
     if profile == "sd15":
         return _stable_diffusion_prior(require("sd15"))
     prior: BodyPrior = load_network(require("dpmesh"), expected="BodyPrior")[0]
+    prior.config = replace(prior.config, sigma=sigma)
     return prior
 
 
 def _stable_diffusion_prior(folder: Path) -> BodyPrior:
     """Plain Stable Diffusion 1.5, which reads "a photo of a human" whatever it sees."""
+    from accelerate import init_empty_weights
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-    prior = BodyPrior(BodyPriorConfig(profile="sd15", num_tokens=MAX_TOKENS))
+    with init_empty_weights(include_buffers=False):
+        prior = BodyPrior(BodyPriorConfig(profile="sd15", num_tokens=MAX_TOKENS))
+    # The networks themselves, not copies: they are large.
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", **local)
     vae = AutoencoderKL.from_pretrained(folder / "vae", **local)
-    prior.unet.load_state_dict(unet.state_dict())
+    prior.unet.load_state_dict(unet.state_dict(), assign=True)
     encoder = {key: value for key, value in vae.state_dict().items() if key.startswith(("encoder.", "quant_conv."))}
-    prior.vae.load_state_dict(encoder)
+    prior.vae.load_state_dict(encoder, assign=True)
     words = _load_sentence_encoder(torch.device("cpu"), torch.float32)([GENERIC_DESCRIPTION])
     prior.context.copy_(words.hidden)
+    prior.requires_grad_(False)
     return prior.eval()
 
 
@@ -113,18 +149,22 @@ def load_rgb_completer(
     """An RGB stage of `RGB_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.conditioning.describer import load_describer
     from deocclude.weight_specs import require
-    from deocclude.weights import load_network
+    from deocclude.weights import file_sha256, load_network
 
     config = configured(RGB_STAGE_CONFIGS[name], options)
     denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    hashes = {"pix2gestalt": sha256}
     if options is not None and options.lcm_lora is not None:
         add_low_rank_file(denoiser.unet, options.lcm_lora)
+        hashes["lcm-lora"] = file_sha256(options.lcm_lora)
     controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if config.control else None
     reads_words = config.context != "image"
     encoder = _load_sentence_encoder(device, dtype) if config.control or reads_words else None
     describer = None
     if config.describe and encoder is not None and reads_words:
         describer = load_describer(require("blip-vqa"), count_tokens=encoder.count_tokens, device=device, dtype=dtype)
+    parts = {"controlnet-seg": controlnet, "clip-text": encoder, "blip-vqa": describer}
+    hashes |= {part: weights_hash(part) for part, loaded in parts.items() if loaded is not None}
     return DiffusionRgbCompleter(
         denoiser.to(device, dtype),
         config,
@@ -132,15 +172,15 @@ def load_rgb_completer(
         sentence_encoder=encoder,
         describer=describer,
         name=name,
-        weights_sha256=sha256,
+        weights_sha256=hashes,
     )
 
 
 def configured(config: RgbStageConfig, options: RgbOptions | None) -> RgbStageConfig:
     """A stage's configuration with the options that were given. Raises InputError for values that make no sense."""
     given = {} if options is None else options.given
-    if given.get("solver", config.sampling.solver) == "lcm" and "lcm_lora" not in given:
-        raise InputError("the solver lcm needs weights distilled for it; give --lcm-lora FILE")
+    if (given.get("solver", config.sampling.solver) == "lcm") != ("lcm_lora" in given):
+        raise InputError("the solver lcm and weights distilled for it go together; give --solver lcm --lcm-lora FILE")
     try:
         sampling = replace(config.sampling, **{k: v for k, v in given.items() if k in ("solver", "steps", "guidance")})
         tuning = replace(config.tuning, steps=given.get("decoder_tuning_steps", config.tuning.steps))
@@ -157,7 +197,7 @@ def add_low_rank_file(unet: UNet2DConditionModel, path: Path) -> None:
 
     try:
         add_low_rank(unet, load_file(path))
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: no low-rank weights for this U-Net ({reason})") from error
 
@@ -165,11 +205,11 @@ def add_low_rank_file(unet: UNet2DConditionModel, path: Path) -> None:
 def load_unet_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> UNetRgbCompleter:
     """The RGB stage of the ablation `two-stage (U_rgb)`."""
     from deocclude.weight_specs import require
-    from deocclude.weights import load_network
 
-    unet, sha256 = load_network(require("u-rgb"), expected="PriorUNet")
+    unet, sha256 = _load_unet(require("u-rgb"), U_RGB)
     prior = build_stage_2_prior(device=device, dtype=dtype)
-    return UNetRgbCompleter(unet.to(device, dtype), prior, weights_sha256=sha256)
+    hashes = {"u-rgb": sha256, **{name: weights_hash(name) for name in ("pix2gestalt", "controlnet-seg", "clip-text")}}
+    return UNetRgbCompleter(unet.to(device, dtype), prior, weights_sha256=hashes)
 
 
 def build_stage_2_prior(*, device: torch.device, dtype: torch.dtype) -> Stage2Prior:

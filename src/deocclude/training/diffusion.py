@@ -114,10 +114,11 @@ class PriorUNetTask:
         config = self.network.config
         pictures = {
             "modal_mask": modal_mask.float(),
-            "joints": joint_input(self.joints_of(batch), modal_mask, config.joint_input),
             "image": batch.occluded,
             "invisible_mask": (batch.amodal_mask & ~modal_mask).float(),
         }
+        if "joints" in config.inputs:
+            pictures["joints"] = joint_input(self.joints_of(batch), modal_mask, config.joint_input)
         inputs = torch.cat([pictures[name] for name in config.inputs], dim=1)
         output: PriorUNetOutput = network(inputs, self.prior(batch) if self.prior is not None else None)
         return output
@@ -161,7 +162,8 @@ def embedded_joints(segmenter: SegmenterNetwork) -> JointsOf:
 
     @torch.no_grad()
     def joints(batch: SynthesisBatch) -> Tensor:
-        box = draw_boxes(batch.modal_mask, torch.Generator(batch.occluded.device).manual_seed(0), given=1.0)
+        unused = torch.Generator(batch.occluded.device)
+        box = draw_boxes(batch.modal_mask, unused, given=1.0, is_exact=True)
         xy, confidence = joint_peaks(segmenter(batch.occluded, box).joint_heatmap_logits)
         return torch.cat([xy.float(), confidence[..., None].float()], dim=-1)
 

@@ -64,18 +64,21 @@ def build_diffusion_training(
     pictures: the people's folder, the occluders' COCO file and its pictures. Raises InputError for a design that does
     not exist, missing weights and files that cannot be used.
     """
+    _refuse_unused(choice)
     design = _design(choice)
     if choice.prior == "tiny":
         design = diffusion_tiny.tiny_unet_config(design)
     elif choice.network == "mask-completion":
         design = diffusion_stages.with_profile(design, choice.prior)
+    if any(size % 64 for size in config.sizes):
+        raise InputError(f"paper A's U-Net halves six times; sizes must be multiples of 64, got {config.sizes}")
     network = PriorUNet(design)
     if choice.start is not None:
         network, _ = load_network(choice.start, expected="PriorUNet")
     joints_of = _joints(choice, device)
     prior = _prior(choice, network.config, joints_of, device)
     if prior is not None and choice.cache is not None:
-        prior = PriorCache(choice.cache, prior)
+        prior = PriorCache(choice.cache, prior, _made_from(choice, pictures, config, limit))
     paints = "rgb" in network.config.outputs
     losses = PriorUNetLossConfig(mask=MASK_WEIGHT_BESIDE_PICTURE if paints else 1.0)
     features = None
@@ -87,6 +90,35 @@ def build_diffusion_training(
         return task, synthesis
     kept_aside = config.validation_people
     return task, FixedSamples(synthesis, choice.samples, seed=config.seed, validation_people=kept_aside)
+
+
+def _made_from(
+    choice: DiffusionChoice, pictures: tuple[Path, Path, Path], config: TrainingConfig, limit: int | None
+) -> str:
+    """All that a sample and what the prior says of it depend on."""
+    paths = [str(path.resolve()) for path in pictures]
+    hashes = {} if choice.prior == "tiny" else _hashes(choice)
+    return (
+        f"prior {choice.prior} {hashes}, joints {choice.joints}, samples {choice.samples}, seed {config.seed}, "
+        f"kept aside {config.validation_people}, limit {limit}, pictures {paths}, {SYNTHESIS}"
+    )
+
+
+def _hashes(choice: DiffusionChoice) -> dict[str, str]:
+    if choice.network == "rgb-completion":
+        names: tuple[str, ...] = ("pix2gestalt", "controlnet-seg", "clip-text")
+    else:
+        names = diffusion_stages.PRIOR_WEIGHTS[choice.prior]  # type: ignore[index]
+    return {name: diffusion_stages.weights_hash(name) for name in names}
+
+
+def _refuse_unused(choice: DiffusionChoice) -> None:
+    """Raises InputError for an option that would change nothing."""
+    paints = choice.network == "rgb-completion" or choice.design == "one-stage"
+    if choice.vgg16 is not None and not paints:
+        raise InputError("--vgg16 is for a design that paints; a mask compares no features")
+    if choice.network == "rgb-completion" and choice.prior == "sd15":
+        raise InputError("rgb-completion has stage 2's own prior; leave --prior sd15 out")
 
 
 def _design(choice: DiffusionChoice) -> PriorUNetConfig:

@@ -55,11 +55,19 @@ class FixedSamples:
 
 
 class PriorCache:
-    """What `prior` says of fixed samples, computed once and kept on disk in float16, one file a sample."""
+    """What `prior` says of fixed samples, computed once and kept on disk in float16, one file a sample.
 
-    def __init__(self, folder: Path, prior: PriorOf) -> None:
+    made_from: all that decides it, as a sentence; a folder that was made from something else is refused (InputError).
+    """
+
+    def __init__(self, folder: Path, prior: PriorOf, made_from: str) -> None:
         self.folder, self.prior = folder, prior
         folder.mkdir(parents=True, exist_ok=True)
+        record = folder / "made_from.txt"
+        if not record.exists():
+            record.write_text(made_from, encoding="utf-8")
+        elif record.read_text(encoding="utf-8") != made_from:
+            raise InputError(f"{folder}: made from other samples or another prior; choose another --cache")
 
     def __call__(self, batch: SynthesisBatch) -> PriorFeatures:
         assert batch.sample_ids is not None, "endless samples are never seen again"

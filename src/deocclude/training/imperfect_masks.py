@@ -17,13 +17,11 @@ def grown(modal_mask: Tensor, generator: torch.Generator, *, probability: float 
     """
     draws = torch.rand((2, len(modal_mask)), generator=generator, device=modal_mask.device)
     wanted = torch.where(draws[0] < probability, GROWTH[0] + draws[1] * (GROWTH[1] - GROWTH[0]), 0.0)
-    target = modal_mask.flatten(1).sum(1) * (1 + wanted)
+    target = (modal_mask.flatten(1).sum(1) * (1 + wanted)).clamp(max=modal_mask[0].numel())  # the crop may be full
+    target = target * modal_mask.flatten(1).any(1)
     mask = modal_mask.float()
     while (small := mask.flatten(1).sum(1) < target).any():
-        larger = F.max_pool2d(mask, 3, stride=1, padding=1)
-        if torch.equal(larger, mask):  # the crop is full
-            break
-        mask = torch.where(small[:, None, None, None], larger, mask)
+        mask = torch.where(small[:, None, None, None], F.max_pool2d(mask, 3, stride=1, padding=1), mask)
     return mask > 0.5
 
 

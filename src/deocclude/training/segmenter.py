@@ -90,10 +90,11 @@ class SegmenterTask:
         return sheet([batch.occluded, found, as_picture(batch.modal_mask.float()), (batch.whole + joints) / 2])
 
 
-def draw_boxes(mask: Tensor, generator: torch.Generator, *, given: float) -> Tensor:
-    """Box channel (B, 1, H, W): the mask's box with up to 15 % play on each side, or all ones for `1 - given`."""
+def draw_boxes(mask: Tensor, generator: torch.Generator, *, given: float, is_exact: bool = False) -> Tensor:
+    """Box channel (B, 1, H, W): the mask's box with up to 20 % play on each side, or all ones for `1 - given`."""
     batch, _, height, width = mask.shape
     play = torch.rand((batch, 4), generator=generator, device=mask.device) * 0.3 - 0.1
+    play = torch.zeros_like(play) if is_exact else play
     is_given = torch.rand(batch, generator=generator, device=mask.device) < given
     sides = []
     for axis, index, side in ((2, 0, width), (3, 2, height)):

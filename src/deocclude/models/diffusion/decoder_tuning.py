@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,13 @@ class DecoderTuningConfig:
     """One decoder for the whole batch instead of one a person: fewer copies, and no longer the paper's result."""
     stop_below: float | None = None
     """Stop once the visible pixels' mean squared error, of a range of 2, lies below this; None makes every step."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not 0 < self.learning_rate < math.inf or not 0 <= self.visible_weight < math.inf:
+            raise ValueError(
+                "need steps >= 0, learning_rate > 0 and visible_weight >= 0, got "
+                f"{self.steps}, {self.learning_rate} and {self.visible_weight}"
+            )
 
 
 def tuned_picture(
@@ -71,7 +79,8 @@ def _tuned(
         with torch.no_grad():
             target = tuned(quantised).float().clamp(-1, 1)  # I_do, of the decoder as it was
         # Adam's steps of 1e-4 vanish in half precision: the weights that learn are float32, the arithmetic stays.
-        dtype = quantised.dtype
+        # Nor do gradients fit into float16 without care; bfloat16 has float32's range.
+        dtype = torch.bfloat16 if quantised.dtype == torch.float16 else quantised.dtype
         tuned.float()
         optimizer = torch.optim.Adam(tuned.parameters(), lr=config.learning_rate)
         for _ in range(config.steps):

@@ -30,7 +30,7 @@ def add_low_rank(unet: nn.Module, tensors: Mapping[str, Tensor]) -> int:
         alpha = tensors.get(f"{name}.alpha")
         scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
         change = (scale * up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
-        target = layer.weight[:, : change.shape[1]]
+        target = layer.weight[:, : change.shape[1]] if name == f"{PREFIX}conv_in" else layer.weight
         if target.dim() != change.dim():
             change = change.flatten(1) if target.dim() == 2 else change[..., None, None]
         if target.shape != change.shape:

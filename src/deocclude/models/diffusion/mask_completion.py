@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deocclude.models.diffusion.body_prior import PriorFeatures
+from deocclude.models.diffusion.body_prior import HEATMAP_SIGMA, PriorFeatures
 from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
 
 Input = Literal["modal_mask", "joints", "image", "invisible_mask"]
@@ -41,6 +41,8 @@ class PriorUNetConfig:
     """Channels of F at 4, 8, 16 and 32 px."""
     num_tokens: int = 30
     """Channels of T at 8 and 16 px."""
+    heatmap_sigma: float = HEATMAP_SIGMA
+    """Standard deviation of the prior's joint heatmaps, pixels of the latent (Table D's σ1)."""
     encoder: tuple[int, ...] = (32, 64, 128, 256, 256, 256, 256)
     """Channels from the full size down to 1/64 of it."""
     projection: int = 512

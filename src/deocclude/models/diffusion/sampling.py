@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +44,8 @@ class SamplingConfig:
             raise ValueError(f"no solver '{self.solver}'; choose from {', '.join(MAX_STEPS)}")
         if not 1 <= self.steps <= MAX_STEPS[self.solver]:
             raise ValueError(f"steps of {self.solver} must be 1 to {MAX_STEPS[self.solver]}, got {self.steps}")
-        if not self.guidance >= 0:  # not a number included
-            raise ValueError(f"guidance must be at least 0, got {self.guidance}")
+        if not 0 <= self.guidance < math.inf:  # not a number included
+            raise ValueError(f"guidance must be at least 0 and finite, got {self.guidance}")
 
 
 def make_scheduler(config: SamplingConfig) -> Any:
@@ -68,7 +69,7 @@ def make_scheduler(config: SamplingConfig) -> Any:
 def draw_noise(count: int, size_hw: tuple[int, int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
     """z_T: `count` standard normal latents (count, 4, h, w), on the device and of the dtype of `like`.
 
-    Each is drawn after the other, so that a person's noise does not depend on how many share the batch.
+    Each is drawn after the other, so that the first ones' noise does not depend on how many there are.
     """
     device = generator.device if generator is not None else like.device
     drawn = [torch.randn((1, 4, *size_hw), generator=generator, device=device) for _ in range(count)]
@@ -86,23 +87,24 @@ def sample(
     generator: torch.Generator | None = None,
     on_step: Callable[[Tensor], None] = lambda latent: None,
 ) -> Tensor:
-    """z_do: the denoised, scaled latent (B, 4, h, w). Raises ValueError where it is not finite.
+    """z_do: the denoised, scaled latent, float32 (B, 4, h, w). Raises ValueError where it is not finite.
 
+    Between the steps the latent is float32 whatever the networks are: what a step changes is small.
     noise: (B, 4, h, w). given, null: the conditions of the B people and of the branch without a condition.
     generator: of the noise that `lcm` adds on the way. on_step: called with the latent after every step.
     """
     scheduler = make_scheduler(config)
     both = stacked(null, given)  # the same in every step
-    latent = noise * scheduler.init_noise_sigma
+    latent = noise.float() * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps.tolist():
-        scaled = scheduler.scale_model_input(latent, timestep)
+        scaled = scheduler.scale_model_input(latent, timestep).to(noise.dtype)
         if config.guidance == 1:
             predicted = denoiser.predict_noise(scaled, timestep, given, controlnet)
         else:
             predicted = denoiser.guided_noise(scaled, timestep, both, config.guidance, controlnet)
         more = {"generator": generator} if config.solver == "lcm" else {}
-        latent = scheduler.step(predicted, timestep, latent, return_dict=False, **more)[0]
+        latent = scheduler.step(predicted.float(), timestep, latent, return_dict=False, **more)[0]
         on_step(latent)
     if not torch.isfinite(latent).all():
-        raise ValueError(f"the latent is not finite after {config.steps} steps in {latent.dtype}; try float32")
+        raise ValueError(f"the latent is not finite after {config.steps} steps in {noise.dtype}; try float32")
     return latent

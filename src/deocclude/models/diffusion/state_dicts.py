@@ -192,6 +192,8 @@ def _image_encoder(clip: Mapping[str, Tensor]) -> StateDict:
             _, _, index, rest = key.split(".", 3)
             block = f"vision_model.encoder.layers.{index}"
             if rest.startswith("attn.in_proj_"):
+                if value.dim() == 0 or len(value) % 3:
+                    raise ValueError(f"the checkpoint does not fit: '{key}' is not three projections of one size")
                 for name, part in zip("qkv", value.chunk(3), strict=True):
                     converted[f"{block}.self_attn.{name}_proj.{rest.removeprefix('attn.in_proj_')}"] = part
             else:
@@ -224,11 +226,14 @@ def _converted(
 
 
 def _weightless(network: type[nn.Module], config: Any) -> Any:
-    """A network whose weights take no memory: it gets the checkpoint's."""
+    """A network whose weights take no memory: it gets the checkpoint's. Raises ValueError for impossible widths."""
     from accelerate import init_empty_weights
 
-    with init_empty_weights(include_buffers=False):
-        return network(config)
+    try:
+        with init_empty_weights(include_buffers=False):
+            return network(config)
+    except ValueError as error:
+        raise ValueError(f"the checkpoint does not fit: {error}") from error
 
 
 def _fill(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
