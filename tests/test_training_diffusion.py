@@ -75,7 +75,7 @@ def test_the_prior_is_asked_once_and_remembered(tmp_path: Path) -> None:
 
     samples, anything = fixed(), torch.Generator()
     for _ in range(2):  # as after a kill: another cache over the same folder
-        cache = PriorCache(tmp_path, prior)
+        cache = PriorCache(tmp_path, prior, "a prior")
         batch = samples(torch.tensor([5, 3]), 64, anything)
         kept, fresh = cache(batch), prior(batch)
         for one, other in zip((*kept.features, *kept.attention), (*fresh.features, *fresh.attention), strict=True):
@@ -83,12 +83,15 @@ def test_the_prior_is_asked_once_and_remembered(tmp_path: Path) -> None:
             torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
     assert asked == [5, 3, 5, 3, 5, 3]  # once by the cache, twice by this test
     assert not torch.equal(cache(samples(torch.tensor([3]), 64, anything)).features[0], kept.features[0][:1])
+    with pytest.raises(InputError, match="made from other samples or another prior"):
+        PriorCache(tmp_path, prior, "another prior")
 
 
 def test_inaccurate_masks_grow_by_5_to_30_percent() -> None:
     modal = make(replace(CONFIG, nothing_hidden=1.0), people=48, size=128).modal_mask
     result = grown(modal, torch.Generator().manual_seed(0), probability=1.0)
     assert (result | ~modal).all(), "it grows"
+    assert grown(torch.ones(1, 1, 8, 8, dtype=torch.bool), torch.Generator(), probability=1.0).all(), "and ends"
     full = modal.flatten(1).sum(1).float()
     growth = result.flatten(1).sum(1) / full - 1
     # By whole pixels: a ring of one may be more than what was wanted.
@@ -188,7 +191,7 @@ def test_a_kept_prior_changes_nothing_but_the_last_digits(pictures: list[str], t
         assert main(["train", "mask-completion", *pictures, *TWO_STEPS, *DIFFUSION, *options]) == 0
     one, two = ((tmp_path / name / "network.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
-    assert 2 <= len(list((tmp_path / "prior").iterdir())) <= 6
+    assert 2 <= len(list((tmp_path / "prior").glob("*.safetensors"))) <= 6
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,11 @@ def test_a_kept_prior_changes_nothing_but_the_last_digits(pictures: list[str], t
         (["mask-completion", *DIFFUSION, "--samples", "9"], "--samples counts what --cache keeps"),
         (["mask-completion", *DIFFUSION, "--design", "mask-1", "--cache", "kept"], "has no prior to keep"),
         (["mask-completion", "--family", "diffusion"], "dpmesh is not on this machine"),
+        (["mask-completion", *DIFFUSION, "--sizes", "96"], "sizes must be multiples of 64, got (96,)"),
+        (["mask-completion", *DIFFUSION, "--vgg16", "a"], "--vgg16 is for a design that paints"),
+        (["mask-completion", *DIFFUSION, "--design", "mask-2", "--sub-joints", "3"], "draws no joints"),
+        (["mask-completion", *DIFFUSION, "--inaccurate-masks", "2"], "inaccurate_masks must be in [0, 1], got 2.0"),
+        (["rgb-completion", "--family", "diffusion", "--prior", "sd15"], "leave --prior sd15 out"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(

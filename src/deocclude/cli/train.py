@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,12 @@ _NETWORKS_OF = {
     "vgg16": _COMPLETION,
 }
 """Options that not every network has, and the networks that have them. Their default is None: not given."""
-_DIFFUSION_OPTIONS = ("design", "mask-loss", "prior", "joints", "cache", "samples")
 _FEEDFORWARD_OPTIONS = ("config", "losses", "templates", "mask-network")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from deocclude.cli.config_args import add_config_arguments
-    from deocclude.training.config import TrainingConfig
+    from deocclude.training.config import DiffusionChoice, TrainingConfig
 
     parser.add_argument("network", choices=["mask-completion", "rgb-completion", "segmenter"], help="what to train")
     parser.add_argument(
@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="paper B's networks, or paper A's U-Net on a frozen prior",
     )
     add_data_arguments(parser)
-    _add_diffusion_arguments(parser)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="of the run; an unfinished one goes on"
     )
@@ -72,28 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, … (default: the best there is)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for a GPU or a CPU that has it")
     add_config_arguments(parser, TrainingConfig())
-
-
-def _add_diffusion_arguments(parser: argparse.ArgumentParser) -> None:
-    diffusion = parser.add_argument_group("--family diffusion")
-    diffusion.add_argument(
-        "--design", metavar="NAME", help="diffusion, mask-1, mask-2, mask-3 or one-stage (mask-completion alone)"
-    )
-    diffusion.add_argument(
-        "--mask-loss", choices=["bce", "ce"], help="cross-entropy of one logit or of two (default: bce)"
-    )
-    diffusion.add_argument(
-        "--prior",
-        choices=["dpmesh", "sd15", "tiny"],
-        help="frozen networks; tiny is a seeded miniature to try it out (default: dpmesh)",
-    )
-    diffusion.add_argument(
-        "--joints", choices=["embedded", "labels"], help="found in the occluded picture, or given (default: embedded)"
-    )
-    diffusion.add_argument("--cache", type=Path, metavar="DIR", help="keep what the prior says of each sample here")
-    diffusion.add_argument(
-        "--samples", type=positive, metavar="N", help="how many samples there are then (default: 55347, as in paper A)"
-    )
+    add_config_arguments(parser, DiffusionChoice())
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,41 +126,43 @@ def run(args: argparse.Namespace) -> int:
 def _run_diffusion(args: argparse.Namespace, config: TrainingConfig) -> int:
     import torch
 
-    from deocclude.training.diffusion_setup import DiffusionChoice, build_diffusion_training
+    from deocclude.cli.config_args import config_from_arguments
+    from deocclude.training.config import DiffusionChoice
+    from deocclude.training.diffusion_setup import build_diffusion_training
     from deocclude.training.loop import train
     from deocclude.training.setup import training_device
 
     device = training_device(args.device)
     torch.manual_seed(config.seed)  # of the new network's weights
-    choice = DiffusionChoice(
-        network=args.network,
-        design=args.design or ("two-stage-unet" if args.network == "rgb-completion" else "diffusion"),
-        mask_loss=args.mask_loss or "bce",
-        prior=args.prior or "dpmesh",
-        joints=args.joints or "embedded",
-        cache=args.cache,
-        samples=args.samples or 55_347,
+    task, samples = build_diffusion_training(
+        args.network,
+        config_from_arguments(args, DiffusionChoice()),
+        (args.people, args.occluders, args.occluder_images),
+        config,
         start=args.start,
         vgg16=args.vgg16,
+        limit=args.limit,
+        device=device,
     )
-    pictures = args.people, args.occluders, args.occluder_images
-    task, samples = build_diffusion_training(choice, pictures, config, limit=args.limit, device=device)
     print(f"weights: {train(task, samples, config, args.output, bf16=args.bf16)}")
     return 0
 
 
 def _refuse_unused_options(args: argparse.Namespace) -> None:
     """Raises InputError for an option that would change nothing, and for templates left out unasked."""
-    others = _FEEDFORWARD_OPTIONS if args.family == "diffusion" else _DIFFUSION_OPTIONS
+    from deocclude.training.config import DiffusionChoice
+
+    diffusion = [field.name.replace("_", "-") for field in dataclasses.fields(DiffusionChoice)]
+    others = _FEEDFORWARD_OPTIONS if args.family == "diffusion" else diffusion
     for option in others:
-        if getattr(args, option.replace("-", "_")) is not None:
+        if getattr(args, option.replace("-", "_"), None) is not None:
             raise InputError(f"--{option} is not for --family {args.family}; leave it out")
     if args.family == "diffusion":
         if args.network == "segmenter":
             raise InputError(
                 "--family diffusion has mask-completion and rgb-completion; the segmenter is feedforward's"
             )
-        if args.samples is not None and args.cache is None:
+        if hasattr(args, "samples") and not hasattr(args, "cache"):
             raise InputError("--samples counts what --cache keeps; give --cache DIR")
         return
     given = [option for option in _NETWORKS_OF if getattr(args, option.replace("-", "_")) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -80,3 +81,35 @@ DIFFUSION_TRAINING = TrainingConfig(
     ema_decay=0.0,
 )
 """Paper A's training of U_mask (its 4.2 and B.4); momentum, decay and milestones are SDAmodal's, whose recipe it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionChoice:
+    """What paper A trains (--family diffusion)."""
+
+    design: str | None = None
+    """diffusion (none), mask-1, mask-2, mask-3 or one-stage; rgb-completion has two-stage-unet alone."""
+    prior: Literal["dpmesh", "sd15", "tiny"] = "dpmesh"
+    """The frozen networks; tiny is a seeded miniature to try it out."""
+    joints: Literal["embedded", "labels"] = "embedded"
+    """Found in the occluded picture, or given."""
+    mask_loss: Literal["bce", "ce"] = "bce"
+    """Cross-entropy of one logit or of two (Table G)."""
+    inaccurate_masks: float = 0.1
+    """Share of the modal masks that are grown by 5 to 30 % (B.8, Table L)."""
+    joint_input: Literal["occluded-heatmap", "whole-heatmap", "occluded-mask"] | None = None
+    """How joints are drawn (Table F); none is the design's."""
+    sub_joints: int | None = None
+    """Joints between each pair (Table E); none is the design's."""
+    joint_sigma: float | None = None
+    """Width of the joints drawn, pixels (Table C); none is the design's."""
+    heatmap_sigma: float | None = None
+    """Width of the prior's heatmaps, pixels of the latent (Table D); none is the design's."""
+    cache: Path | None = None
+    """Folder that keeps what the prior says of a fixed number of samples, 1.2 MB each."""
+    samples: int = 55_347
+    """How many samples there are then; paper A's number."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.inaccurate_masks <= 1:
+            raise ValueError(f"inaccurate_masks must be in [0, 1], got {self.inaccurate_masks}")
