@@ -25,3 +25,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside the repository, and DEOCCLUDE_SHARED_DATA names no folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """Checkpoints and numbers of the original projects' code (`shared/fixtures/README.md`), not part of the repository.
+
+    DEOCCLUDE_SHARED_FIXTURES names another set, of other seeds and widths.
+    """
+    folder = Path(os.environ.get("DEOCCLUDE_SHARED_FIXTURES", REPOSITORY.parent / "shared" / "fixtures"))
+    if not folder.is_dir():
+        pytest.skip("no ../shared/fixtures beside the repository, and DEOCCLUDE_SHARED_FIXTURES names no folder")
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,6 @@ TINY = SdamodalConfig(
     feature_channels=(13, 14, 15, 16),
     projection_channels=17,
 )
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Path:
-    """Checkpoints and numbers of the original code, not part of the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
-    folder = Path(os.environ.get("DEOCCLUDE_SHARED_FIXTURES", beside))
-    if not folder.is_dir():
-        pytest.skip("no ../shared/fixtures beside the repository, and DEOCCLUDE_SHARED_FIXTURES names no folder")
-    return folder
 
 
 def checkpoint(config: SdamodalConfig = TINY) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,16 +29,6 @@ from deocclude.models.sssd import (
 # No two widths alike, so that none can be taken for another.
 TINY_MASK = SssdMaskConfig(encoder_channels=(2, 3, 4, 5, 6), decoder_channels=(7, 8, 9, 10))
 TINY_CONTENT = SssdContentConfig(encoder_channels=(2, 3, 4, 5), decoder_channels=(6, 7, 8))
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Path:
-    """Checkpoints and numbers of the original code, not part of the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
-    folder = Path(os.environ.get("DEOCCLUDE_SHARED_FIXTURES", beside))
-    if not folder.is_dir():
-        pytest.skip("no ../shared/fixtures beside the repository, and DEOCCLUDE_SHARED_FIXTURES names no folder")
-    return folder
 
 
 def with_statistics(network: nn.Module) -> nn.Module:

@@ -118,6 +118,20 @@ def build_rgb_stage(
     return cast(RgbCompleter, builder(*_placed(device, dtype, name), **more))
 
 
+def check_weights(mask_stage: str, rgb_stage: str, joint_source: str) -> None:
+    """Raises InputError, naming all, where these parts' weights are not on this machine (but for stage 1's prior)."""
+    names: list[str] = []
+    if mask_stage in DIFFUSION_MASK_STAGES:
+        names += import_module("deocclude.pipelines.diffusion_stages").mask_weights(mask_stage)
+    if rgb_stage in DIFFUSION_RGB_STAGES:
+        stages = import_module("deocclude.pipelines.diffusion_stages")
+        names += stages.rgb_weights(stages.RGB_STAGE_CONFIGS[rgb_stage])
+    if joint_source == "vitpose":
+        names.append("vitpose")
+    if names:
+        import_module("deocclude.weight_specs").require_all(names)
+
+
 def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
     if name not in stages:
         raise InputError(f"no {kind} '{name}'; choose from {', '.join(stages)}")

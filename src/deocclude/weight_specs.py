@@ -387,6 +387,13 @@ def require(name: str) -> Path:
     return path
 
 
+def require_all(names: Iterable[str]) -> None:
+    """Raises InputError, naming all of them, where weights are not on this machine."""
+    missing = [spec for spec in map(weight_spec, dict.fromkeys(names)) if local_path(spec) is None]
+    if missing:
+        raise InputError("; ".join(map(missing_sentence, missing)))
+
+
 @dataclass(frozen=True)
 class Listing:
     """What the hub says about a repository at a commit: of each file its bytes, and its sha256 if it is a large one."""

@@ -32,7 +32,13 @@ from deocclude.pipelines.photograph import (
     resized_labels,
 )
 from deocclude.presets import RgbOptions, preset
-from deocclude.registry import build_detector, build_joint_source, build_mask_stage, build_rgb_stage
+from deocclude.registry import (
+    build_detector,
+    build_joint_source,
+    build_mask_stage,
+    build_rgb_stage,
+    check_weights,
+)
 from deocclude.skeletons import NUM_JOINTS
 from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
 
@@ -141,16 +147,19 @@ class Deoccluder:
 
         chosen = preset(name)
         device, dtype = checked_device(device), checked_dtype(dtype)
+        stages = mask_stage or chosen.mask_stage, rgb_stage or chosen.rgb_stage
+        joints = joints or chosen.joints
+        check_weights(*stages, joints)  # before gigabytes are loaded
         load_detector = None
         if chosen.detector is not None:
             load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)
         with enough_memory(device):
             return cls(
                 load_segmenter(device=device, dtype=dtype or torch.float32),
-                build_mask_stage(mask_stage or chosen.mask_stage, device=device, dtype=dtype),
-                build_rgb_stage(rgb_stage or chosen.rgb_stage, device=device, dtype=dtype, options=rgb_options),
+                build_mask_stage(stages[0], device=device, dtype=dtype),
+                build_rgb_stage(stages[1], device=device, dtype=dtype, options=rgb_options),
                 refine_modal=refine_modal,
-                joint_source=build_joint_source(joints or chosen.joints, device=device, dtype=dtype),
+                joint_source=build_joint_source(joints, device=device, dtype=dtype),
                 load_detector=load_detector,
                 num_candidates=num_candidates,
                 device=device,

@@ -63,13 +63,30 @@ RGB_STAGE_CONFIGS: dict[str, RgbStageConfig] = {
 place of f_hs (Table 5's third row) and "a photo of a human" (Table K)."""
 
 
+def mask_weights(name: str) -> tuple[str, ...]:
+    """What the mask stage `name` loads besides the prior, which its U-Net chooses."""
+    return ("u-mask" if MASK_STAGE_CONFIGS[name] == U_MASK else f"u-{name}",)
+
+
+def rgb_weights(config: RgbStageConfig) -> tuple[str, ...]:
+    """What an RGB stage of that configuration loads."""
+    reads_words = config.context != "image"
+    return (
+        "pix2gestalt",
+        *(["controlnet-seg"] if config.control else []),
+        *(["clip-text"] if config.control or reads_words else []),
+        *(["blip-vqa"] if config.describe and reads_words else []),
+    )
+
+
 def load_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionMaskCompleter:
     """A mask stage of `MASK_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.weight_specs import require
 
     design = MASK_STAGE_CONFIGS[name]
-    unet, sha256 = _load_unet(require("u-mask" if design == U_MASK else f"u-{name}"), design)
-    hashes = {"u-mask": sha256}
+    (unet_name,) = mask_weights(name)
+    unet, sha256 = _load_unet(require(unet_name), design)
+    hashes = {unet_name: sha256}
     prior = None
     if unet.config.has_prior:
         profile = prior_profile(unet.config)
@@ -148,23 +165,22 @@ def load_rgb_completer(
 ) -> DiffusionRgbCompleter:
     """An RGB stage of `RGB_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.conditioning.describer import load_describer
-    from deocclude.weight_specs import require
+    from deocclude.weight_specs import require, require_all
     from deocclude.weights import file_sha256, load_network
 
     config = configured(RGB_STAGE_CONFIGS[name], options)
+    needed = rgb_weights(config)
+    require_all(needed)
     denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser")
-    hashes = {"pix2gestalt": sha256}
+    hashes = {"pix2gestalt": sha256, **{name: weights_hash(name) for name in needed[1:]}}
     if options is not None and options.lcm_lora is not None:
         add_low_rank_file(denoiser.unet, options.lcm_lora)
         hashes["lcm-lora"] = file_sha256(options.lcm_lora)
-    controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if config.control else None
-    reads_words = config.context != "image"
-    encoder = _load_sentence_encoder(device, dtype) if config.control or reads_words else None
+    controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if "controlnet-seg" in needed else None
+    encoder = _load_sentence_encoder(device, dtype) if "clip-text" in needed else None
     describer = None
-    if config.describe and encoder is not None and reads_words:
+    if "blip-vqa" in needed and encoder is not None:
         describer = load_describer(require("blip-vqa"), count_tokens=encoder.count_tokens, device=device, dtype=dtype)
-    parts = {"controlnet-seg": controlnet, "clip-text": encoder, "blip-vqa": describer}
-    hashes |= {part: weights_hash(part) for part, loaded in parts.items() if loaded is not None}
     return DiffusionRgbCompleter(
         denoiser.to(device, dtype),
         config,

@@ -51,7 +51,7 @@ def build_diffusion_training(
     """The task and where its batches come from.
 
     pictures: the people's folder, the occluders' COCO file and its pictures. start: weights to go on from. vgg16: of
-    the perceptual loss. Raises InputError for a design that does not exist, missing weights and files that cannot be used.
+    the perceptual loss. Raises InputError for an unknown design, missing weights and files that cannot be used.
     """
     if any(size % 64 for size in config.sizes):
         raise InputError(f"paper A's U-Net halves six times; sizes must be multiples of 64, got {config.sizes}")
