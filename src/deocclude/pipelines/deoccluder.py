@@ -1,4 +1,4 @@
-"""The whole method: find the person, complete the mask, complete the picture, put it back into the photograph.
+"""The whole method (paper A, Eq. 3): find the person, complete the mask, complete the picture, put it back.
 
 Networks work on a square crop; everything that is returned has the photograph's own size.
 """

@@ -1,4 +1,4 @@
-"""Paper A's stages in miniature: the very same classes, a thousandth of their size, with seeded random weights.
+"""Paper A's stages in miniature: the same networks' classes, a thousandth of their size, with seeded random weights.
 
 They show that everything runs, on a laptop and without a model hub. What they paint is noise, and they say so.
 """

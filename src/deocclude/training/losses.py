@@ -15,7 +15,7 @@ Features = Callable[[Tensor], list[Tensor]]
 
 
 def mask_cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Two-class cross-entropy of a mask (CE_m, CE_a of paper B's L_m), weighted mean over pixels.
+    """Two-class cross-entropy of a mask (CE_m, CE_a of paper B's L_m; paper A, Eq. 11), weighted mean over pixels.
 
     logits: foreground minus background, (B, 1, H, W); mask: bool; weight: float, 0 where a pixel is not scored.
     """
