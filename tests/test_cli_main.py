@@ -139,7 +139,7 @@ def raising(error: BaseException) -> Any:
         (PermissionError(13, "Permission denied", "out/a.png"), "out/a.png: Permission denied"),
         (
             ModuleNotFoundError("No module named 'accelerate'", name="accelerate"),
-            "pip install 'deocclude[train]'",
+            "pip install 'deocclude[train,diffusion]'",
         ),
     ],
 )

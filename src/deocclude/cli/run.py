@@ -137,12 +137,14 @@ def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
     from deocclude.registry import JOINT_SOURCES
 
     joints = getattr(args, "joints", None)
+    if joints is not None and joints not in JOINT_SOURCES:
+        joints = "embedded"  # a file has them: no pose estimator is to be loaded
     return Deoccluder.from_preset(
         args.preset,
         mask_stage=args.mask_stage,
         rgb_stage=args.rgb_stage,
         rgb_options=config_from_arguments(args, RgbOptions()),
-        joints=joints if joints in JOINT_SOURCES else None,
+        joints=joints,
         refine_modal=args.refine_modal,
         num_candidates=getattr(args, "candidates", 1),
         device=args.device,

@@ -200,8 +200,13 @@ class DiffusionRgbCompleter:
         return self.config.context != "image"
 
     def describe(self, image: Tensor) -> list[str]:
-        """A sentence about each person (Eq. 12). image: float (B, 3, S, S) in [0, 1], the crop with the occluder."""
-        if not (self.reads_words and self.config.describe and self.describer is not None):
+        """A sentence about each person (Eq. 12), none where nothing reads them.
+
+        image: float (B, 3, S, S) in [0, 1], the crop with the occluder.
+        """
+        if not self.reads_words:
+            return []
+        if not self.config.describe or self.describer is None:
             return [GENERIC_DESCRIPTION] * len(image)
         return list(self.describer([as_image(one) for one in image]))
 

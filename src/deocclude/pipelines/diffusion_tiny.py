@@ -157,7 +157,7 @@ def _tiny_unet(config: PriorUNetConfig) -> PriorUNet:
         nn.init.zeros_(unet.head.bias)
         return unet
 
-    return _seeded(build)
+    return _seeded(build, seed=11)  # one with which every design finds some pixels and not all; seed 0 takes them all
 
 
 def _tiny_controlnet(device: torch.device, dtype: torch.dtype) -> Any:
