@@ -441,14 +441,17 @@ def test_picture_and_modal_mask_count(name: str) -> None:
 # The RGB stage: what it does
 
 
-@pytest.mark.parametrize("name", ["diffusion", "rgb-5", "rgb-8"])
-def test_rgb_stages_treat_people_of_a_batch_one_by_one(name: str) -> None:
+@pytest.mark.filterwarnings("ignore:In CPU autocast")  # float64 is for this test alone
+@pytest.mark.parametrize(("name", "count"), [("diffusion", 1), ("rgb-5", 1), ("rgb-8", 2)])
+def test_rgb_stages_treat_people_of_a_batch_one_by_one(name: str, count: int) -> None:
     """One generator for all: each person's noise is drawn after the other's, in a batch or not."""
     image, completion = completed()
     stage, generator = exact_rgb_stage(name), seeded()
-    together = stage(image, completion, words=WORDS, generator=seeded())
+    together = stage.candidates(image, completion, count, words=WORDS, generator=seeded())
+    assert together.shape == (2, count, 3, SIZE, SIZE)
     for index in range(2):
-        alone = stage(*one_person(image, completion, index), words=[WORDS[index]], generator=generator)
+        person = one_person(image, completion, index)
+        alone = stage.candidates(*person, count, words=[WORDS[index]], generator=generator)
         torch.testing.assert_close(alone, together[index : index + 1], atol=1e-4, rtol=0)
 
 
