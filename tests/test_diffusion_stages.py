@@ -219,6 +219,17 @@ def test_candidates_are_ranked_by_the_visible_pixels() -> None:
     assert errors[0, 0] <= visible_error(single[:, None], image[:1], completion.modal_mask[:1])[0, 0] + 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:In CPU autocast")  # float64 is for this test alone
+@pytest.mark.parametrize("name", ["diffusion", "rgb-8"])
+def test_how_many_are_painted_at_once_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, (image, completion) = exact_rgb_stage(name), completed()
+    together = stage.candidates(image.double(), completion, 3, generator=seeded())
+    monkeypatch.setattr("deocclude.pipelines.diffusion.MAX_AT_ONCE", 2)
+    torch.testing.assert_close(
+        stage.candidates(image.double(), completion, 3, generator=seeded()), together, atol=1e-4, rtol=0
+    )
+
+
 def test_the_visible_error_is_that_of_the_visible_pixels() -> None:
     generator = seeded()
     pictures, image = torch.rand(2, 3, 3, 8, 8, generator=generator), torch.rand(2, 3, 8, 8, generator=generator)

@@ -218,6 +218,7 @@ class Deoccluder:
                 **self.facts,
                 "notes": self._notes(person),
                 "words": painted.words,
+                "joints_from": "given" if joints is not None else "found",
                 "modal_mask_from": "given" if modal_mask is not None else "stage 1" if refine else "segmenter",
                 "crop_xyxy": list(completed.crop.box_xyxy),
                 "seconds": clock.seconds,

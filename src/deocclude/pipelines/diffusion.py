@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig, tuned
 from deocclude.models.diffusion.joint_heatmaps import joint_input
 from deocclude.models.diffusion.mask_completion import PriorUNet
 from deocclude.models.diffusion.rgb_completion import (
+    HINT_COLOURS,
     Conditioning,
     RgbDenoiser,
     mask_hint,
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
 CROP_SIZE = 256
 """The side both stages work at, pixels."""
 
+MAX_AT_ONCE = 8
+"""Pictures painted in one batch: more are painted in several, in the memory of one."""
+
 Context = Literal["text_pooled", "image", "image+text", "text_tokens", "text_tokens_projected"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RgbStageConfig:
-    """Stage 2's settings. The defaults are the fast preset; paper A's own are `registry`'s `diffusion-paper`."""
+    """Stage 2's settings. The defaults are the fast preset; paper A's own are `diffusion_stages`' `diffusion-paper`."""
 
     context: Context = "text_pooled"
     """What the U-Net reads: the sentence's one embedding, the picture's, both, or the sentence's 77 tokens."""
@@ -56,6 +60,12 @@ class RgbStageConfig:
     """Solver, steps, guidance."""
     tuning: DecoderTuningConfig = field(default_factory=lambda: DecoderTuningConfig(steps=0))
     """Decoder fine-tuning (Eq. 16); 0 steps leave it out."""
+
+    def __post_init__(self) -> None:
+        if self.context not in get_args(Context):
+            raise ValueError(f"no context '{self.context}'; choose from {', '.join(get_args(Context))}")
+        if self.hint_colour not in HINT_COLOURS:
+            raise ValueError(f"no hint colour '{self.hint_colour}'; choose from {', '.join(HINT_COLOURS)}")
 
 
 class Describer(Protocol):
@@ -240,8 +250,26 @@ class DiffusionRgbCompleter:
         given, null = given.repeated(count), null.repeated(count)
         side = image.shape[-1] // LATENT_STRIDE
         noise = draw_noise(len(given.latents), (side, side), generator, like=given.latents)
+        shown, modal_mask = (value.repeat_interleave(count, 0) for value in (image, completion.modal_mask))
+        painted = []
+        for first in range(0, len(noise), MAX_AT_ONCE):
+            rows = slice(first, first + MAX_AT_ONCE)
+            latent = self._sample(noise[rows], given.part(rows), null.part(rows), generator, on_step)
+            painted.append(self.picture(latent, shown[rows], modal_mask[rows]))
+        pictures = torch.cat(painted).unflatten(0, (len(image), count))
+        return _ranked(pictures, visible_error(pictures, image, completion.modal_mask))
+
+    def _sample(
+        self,
+        noise: Tensor,
+        given: Conditioning,
+        null: Conditioning,
+        generator: torch.Generator | None,
+        on_step: Callable[[Tensor], None],
+    ) -> Tensor:
+        """z_do (Eq. 15). Raises InputError where the numbers overflow."""
         try:
-            latent = sample(
+            return sample(
                 self.denoiser,
                 noise,
                 given,
@@ -253,14 +281,10 @@ class DiffusionRgbCompleter:
             )
         except ValueError as error:
             raise InputError(f"the RGB stage failed: {error}") from error
-        picture = self.picture(latent, image.repeat_interleave(count, 0), completion.modal_mask, count)
-        pictures = picture.unflatten(0, (len(image), count))
-        return _ranked(pictures, visible_error(pictures, image, completion.modal_mask))
 
-    def picture(self, latent: Tensor, image: Tensor, modal_mask: Tensor, count: int = 1) -> Tensor:
+    def picture(self, latent: Tensor, image: Tensor, modal_mask: Tensor) -> Tensor:
         """I_do, or I*_do of a fine-tuned decoder (Eq. 17): float32 (B, 3, S, S) in [0, 1]."""
         if self.config.tuning.steps:
-            modal_mask = modal_mask.repeat_interleave(count, 0)
             decoded = tuned_picture(self.denoiser.vae, latent, image * 2 - 1, modal_mask, self.config.tuning)
         else:
             decoded = self.denoiser.decode(latent)

@@ -30,7 +30,7 @@ class DecoderTuningConfig:
     together: bool = False
     """One decoder for the whole batch instead of one a person: fewer copies, and no longer the paper's result."""
     stop_below: float | None = None
-    """Stop once the visible pixels' mean squared error, of a range of 2, lies below this; None makes every step."""
+    """Stop once Eq. 16's visible term, a mean over the whole picture, lies below this; None makes every step."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or not 0 < self.learning_rate < math.inf or not 0 <= self.visible_weight < math.inf:

@@ -59,6 +59,10 @@ class Conditioning:
     hint: Tensor | None = None
     hint_tokens: Tensor | None = None
 
+    def part(self, rows: slice) -> Conditioning:
+        """Some of the people."""
+        return Conditioning(*(None if value is None else value[rows] for value in vars(self).values()))  # type: ignore[arg-type]
+
     def repeated(self, count: int) -> Conditioning:
         """`count` times each person, one after the other."""
         values = (None if value is None else value.repeat_interleave(count, 0) for value in vars(self).values())
