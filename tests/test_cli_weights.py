@@ -10,15 +10,15 @@ from types import ModuleType
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_weight_specs import COMMIT, FILES, FakeHub, spec
+from test_hub import COMMIT, FILES, FakeHub, source
 from torch import Tensor, nn
 
 from deocclude import checkpoints, weight_specs, weights
 from deocclude.cli import main as cli
 from deocclude.cli.weights import grouped
 from deocclude.models.foreign import Converted, needs, without_prefix
-from deocclude.weight_specs import WEIGHTS, file_sha256, require, weights_path
-from deocclude.weights import load_network
+from deocclude.weight_specs import WEIGHTS, require, weights_path
+from deocclude.weights import file_sha256, load_network
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
 
@@ -28,8 +28,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
     """A hub with one repository, which the preset `some-preset` and the weights `some` need."""
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path / "home"))
     fake = FakeHub(tmp_path / "cache")
-    monkeypatch.setattr(weight_specs, "HUB", fake)
-    monkeypatch.setitem(weight_specs.WEIGHTS, "some", spec())
+    monkeypatch.setattr("deocclude.hub.HUB", fake)
+    some = weight_specs.WeightSpec(name="some", what="some network", source=source(), size=7, licence="MIT")
+    monkeypatch.setitem(weight_specs.WEIGHTS, "some", some)
     monkeypatch.setitem(weight_specs.PRESET_WEIGHTS, "some-preset", ("some", "dpmesh", "u-mask"))
     return fake
 
@@ -93,7 +94,7 @@ def test_downloads_that_cannot_be_are_one_line(capsys: pytest.CaptureFixture[str
 def test_nothing_is_fetched_where_the_disk_is_full(
     capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weight_specs, "check_space", lambda plans: 1 / 0)
+    monkeypatch.setattr("deocclude.hub.check_space", lambda plans: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["weights", "download", "some"])
     assert not hub.folder.exists()

@@ -421,6 +421,45 @@ def test_what_pix2gestalts_file_has_beside_the_denoiser_is_listed(pix2gestalt: O
     assert raw and text and "alphas_cumprod" in schedule and len(unused) == len(pix2gestalt.converted.unused)
 
 
+SD_MODEL = "module.backbone.sd_model."
+DROPPED = [
+    ("dpmesh", f"{SD_MODEL}model.diffusion_model.label_emb.0.0.weight"),
+    ("dpmesh", f"{SD_MODEL}model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.lora_up.bias"),
+    ("dpmesh", f"{SD_MODEL}control_model.zero_convs.12.0.weight"),
+    ("dpmesh", f"{SD_MODEL}first_stage_model.encoder.logvar"),
+    ("pix2gestalt", "first_stage_model.loss.logvar"),
+    ("pix2gestalt", "first_stage_model.encoder.down.3.downsample.conv.scale"),
+    ("pix2gestalt", "model_ema.diffusion_modellabel_emb00weight"),
+]
+"""Keys among used ones for which the converters of diffusers have no name, and drop without a word."""
+
+
+@pytest.mark.parametrize(("name", "key"), DROPPED)
+def test_a_key_that_is_dropped_among_used_ones_is_listed(name: str, key: str, request: pytest.FixtureRequest) -> None:
+    whole: Original = request.getfixturevalue(name)
+    read = body_prior_from_dpmesh if name == "dpmesh" else rgb_denoiser_from_pix2gestalt
+    converted = read(whole.checkpoint | {key: torch.ones(2)})
+    assert set(converted.unused) == {*whole.converted.unused, key}
+
+
+def test_of_two_keys_for_one_tensor_the_loser_is_listed(pix2gestalt: Original) -> None:
+    """`in_layers.0` is called `norm1` in diffusers, which takes either."""
+    place = "model.diffusion_model.input_blocks.1.0"
+    ours, theirs = f"{place}.norm1.weight", f"{place}.in_layers.0.weight"
+    twice = pix2gestalt.checkpoint | {ours: pix2gestalt.checkpoint[theirs] + 1}
+    converted = rgb_denoiser_from_pix2gestalt(twice, averaged=False)
+    loaded = converted.network.state_dict()["unet.down_blocks.0.resnets.0.norm1.weight"]
+    (loser,) = {ours, theirs} & set(converted.unused)
+    (winner,) = {ours, theirs} - {loser}
+    assert torch.equal(loaded, twice[winner])
+
+
+def test_low_rank_weights_without_their_own_are_refused(dpmesh: Original) -> None:
+    """Left out, they would leave a layer as it was before DPMesh's training."""
+    key = "module.backbone.sd_model.model.diffusion_model.input_blocks.1.1.proj_in.lora_up.weight"
+    assert "proj_in.linear.weight" in sentence(body_prior_from_dpmesh, dpmesh.checkpoint | {key: torch.ones(2, 2)})
+
+
 BOTH = pytest.mark.parametrize(
     ("name", "read"),
     [("dpmesh", body_prior_from_dpmesh), ("pix2gestalt", rgb_denoiser_from_pix2gestalt)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from torch import nn
 from deocclude import Deoccluder, InputError, weight_specs
 from deocclude.conditioning import describer, pose_estimator
 from deocclude.conditioning.sentence_encoder import load_sentence_encoder
+from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.mask_completion import PriorUNet
+from deocclude.models.diffusion.stable_diffusion import make_unet, make_vae
+from deocclude.pipelines import diffusion_stages
 from deocclude.pipelines.diffusion import DiffusionMaskCompleter, DiffusionRgbCompleter
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS
+from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, load_body_prior
 from deocclude.pipelines.diffusion_tiny import (
+    NETWORKS,
     STEPS,
     tiny_body_prior,
     tiny_mask_completer,
@@ -116,13 +121,16 @@ def assert_same_weights(saved: nn.Module | None, loaded: nn.Module | None) -> No
     first, second = saved.state_dict(), loaded.state_dict()
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     assert not loaded.training
+    # Buffers that no file holds, as CLIP's numbers of its patches, are made with the network.
+    buffers, made = dict(saved.named_buffers()), dict(loaded.named_buffers())
+    assert buffers.keys() == made.keys() and all(torch.equal(buffers[key], made[key]) for key in buffers)
     if not isinstance(loaded, PriorUNet):  # which one may go on training
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
 @pytest.mark.parametrize("name", MASK_STAGE_CONFIGS)
 def test_loaded_mask_stages_are_those_that_were_saved(name: str, required: set[str]) -> None:
-    saved, loaded = tiny_mask_completer(name, **PLACE), build_mask_stage(name)
+    saved, loaded = tiny_mask_completer(name, **PLACE), build_mask_stage(name, **PLACE)
     assert isinstance(loaded, DiffusionMaskCompleter)
     assert_same_weights(saved.unet, loaded.unet)
     assert_same_weights(saved.prior, loaded.prior)
@@ -134,7 +142,7 @@ def test_loaded_mask_stages_are_those_that_were_saved(name: str, required: set[s
 
 @pytest.mark.parametrize("name", ["rgb-5", "rgb-7"])
 def test_loaded_rgb_stages_are_those_that_were_saved(name: str, required: set[str]) -> None:
-    saved, loaded = tiny_rgb_completer(name, **PLACE), build_rgb_stage(name, options=RgbOptions(steps=STEPS))
+    saved, loaded = tiny_rgb_completer(name, **PLACE), build_rgb_stage(name, options=RgbOptions(steps=STEPS), **PLACE)
     assert isinstance(loaded, DiffusionRgbCompleter) and loaded.config == saved.config
     assert_same_weights(saved.denoiser, loaded.denoiser)
     assert_same_weights(saved.controlnet, loaded.controlnet)
@@ -156,6 +164,24 @@ def test_the_sentence_encoder_is_read_from_a_folder(installed: Path) -> None:
     torch.testing.assert_close(encoder(["ab c"]).hidden[0], features.hidden[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_plain_stable_diffusion_is_read_from_a_folder(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    unet, vae = make_unet(NETWORKS), make_vae(NETWORKS)
+    unet.save_pretrained(tmp_path / "unet")
+    vae.save_pretrained(tmp_path / "vae")
+    folders = {"sd15": tmp_path, "clip-text": installed / "clip-text"}
+    monkeypatch.setattr(weight_specs, "local_path", lambda spec: folders[spec.name])
+    monkeypatch.setattr(diffusion_stages, "BodyPriorConfig", partial(BodyPriorConfig, networks=NETWORKS))
+    prior = load_body_prior("sd15", dtype=dtype)
+    assert isinstance(prior, BodyPrior) and not prior.training
+    assert_same_weights(unet.to(dtype).eval().requires_grad_(False), prior.unet)
+    assert torch.equal(prior.vae.encoder.conv_in.weight, vae.encoder.conv_in.weight.to(dtype))
+    words = load_sentence_encoder(installed / "clip-text", **PLACE)(["a photo of a human"])
+    assert torch.equal(prior.context, words.hidden.to(dtype))
+
+
 def test_networks_of_another_design_are_refused(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """U_mask's file under the name of U_one's and of pix2gestalt's."""
     monkeypatch.setattr(weight_specs, "local_path", lambda spec: installed / "u-mask.safetensors")
@@ -168,7 +194,7 @@ def test_networks_of_another_design_are_refused(installed: Path, monkeypatch: py
 @pytest.fixture
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path))
-    monkeypatch.setattr(weight_specs.HUB, "cached", lambda *arguments: None)
+    monkeypatch.setattr("deocclude.hub.HUB.cached", lambda *arguments: None)
 
 
 def named_in(error: InputError) -> set[str]:

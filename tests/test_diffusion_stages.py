@@ -548,11 +548,11 @@ def test_u_rgb_reads_all_it_is_given_and_draws_nothing() -> None:
 
 def test_options_change_a_stage() -> None:
     options = RgbOptions(solver="ddim", steps=2, guidance=1.0, context="image+text", describe=False, hint_colour="coco")
-    stage = build_rgb_stage("diffusion-tiny", options=replace(options, decoder_tuning_steps=1))
+    stage = build_rgb_stage("diffusion-tiny", options=replace(options, decoder_tuning_steps=1, decoder_tuning_stop=0.5))
     config = stage.config  # type: ignore[attr-defined]
     assert (config.sampling.solver, config.sampling.steps, config.sampling.guidance) == ("ddim", 2, 1.0)
     assert (config.context, config.describe, config.hint_colour) == ("image+text", False, "coco")
-    assert config.tuning.steps == 1
+    assert (config.tuning.steps, config.tuning.stop_below) == (1, 0.5)
     for name, real in RGB_STAGE_CONFIGS.items():
         assert configured(real, RgbOptions()) == configured(real, None) == real, name
 
@@ -564,6 +564,8 @@ def test_options_change_a_stage() -> None:
         (RgbOptions(steps=0), "steps of unipc must be 1 to 999"),
         (RgbOptions(guidance=-1.0), "guidance must be at least 0"),
         (RgbOptions(decoder_tuning_steps=-1), "steps >= 0"),
+        (RgbOptions(decoder_tuning_steps=2, decoder_tuning_stop=0.0), "stop_below must be above 0"),
+        (RgbOptions(decoder_tuning_stop=0.1), "give --decoder-tuning-steps"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: RgbOptions, sentence: str) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from deocclude.files import written_whole
+from deocclude.files import home, human_size, written_whole
 
 
 @pytest.mark.parametrize("name", ["a.json", "a", "a.tar.gz"])
@@ -40,3 +41,33 @@ def test_a_place_that_is_none_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"), written_whole(tmp_path / "file" / "a") as unfinished:
         unfinished.write_text("new")
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {}, "~/.cache/deocclude"),
+        ("linux", {"XDG_CACHE_HOME": "/big"}, "/big/deocclude"),
+        ("darwin", {}, "~/Library/Caches/deocclude"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/deocclude"),
+        ("linux", {"DEOCCLUDE_HOME": "~/mine"}, "~/mine"),
+    ],
+)
+def test_the_folder_is_the_users_or_the_platforms(
+    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("DEOCCLUDE_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert home() == Path(expected).expanduser()
+
+
+def test_sizes_are_for_people() -> None:
+    assert [human_size(size) for size in (15_500_000_000, 999_000_000, 343_673_076, 12)] == [
+        "15.5 GB",
+        "999 MB",
+        "344 MB",
+        "1 MB",
+    ]

@@ -1,106 +1,36 @@
-"""What presets need, what of it is here, and downloads that demand the same bytes for ever. No network."""
+"""What presets need, and what of it is on this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from deocclude import weight_specs
 from deocclude.errors import InputError
+from deocclude.files import home
+from deocclude.hub import Hub
 from deocclude.presets import PRESETS
 from deocclude.weight_specs import (
     IN_PLACE_OF,
     PRESET_WEIGHTS,
     WEIGHTS,
     Converted,
-    Hub,
-    HubClient,
-    HubFile,
-    Listing,
     Shipped,
     WeightSpec,
-    check_space,
-    download,
-    home,
-    human_size,
-    is_verified,
-    local_path,
-    lock_path,
     missing_sentence,
-    plan_download,
     require,
     specs_of,
     weights_path,
 )
 
-COMMIT, LATER = "a" * 40, "b" * 40
-FILES = {"config.json": b"{}", "part/model.safetensors": b"weights"}
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-class FakeHub(HubClient):
-    """A hub with one repository, which a test may change, and a cache in the hub client's layout."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.serves = {COMMIT: dict(FILES)}
-        self.main = COMMIT
-        self.is_offline = False
-        self.asked = 0
-
-    def offline(self) -> bool:
-        return self.is_offline
-
-    def cache(self) -> Path:
-        return self.folder
-
-    def cached(self, repo_id: str, commit: str, path: str) -> Path | None:
-        file = self.folder / "snapshots" / commit / path
-        return file if file.is_file() else None
-
-    def listing(self, repo_id: str, revision: str) -> Listing:
-        self.asked += 1
-        commit = self.main if revision == "main" else revision
-        large = {path for path in self.serves[commit] if path.endswith(".safetensors")}
-        return Listing(
-            commit,
-            {path: (len(data), sha256(data) if path in large else None) for path, data in self.serves[commit].items()},
-        )
-
-    def fetch(self, repo_id: str, commit: str, paths: list[str]) -> None:
-        self.asked += 1
-        for path in paths:
-            file = self.folder / "snapshots" / commit / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.serves[commit][path])
-
-
-def spec(*, revision: str | None = COMMIT, pin: bytes | None = FILES["part/model.safetensors"]) -> WeightSpec:
-    files = (HubFile("config.json"), HubFile("part/model.safetensors", sha256(pin) if pin is not None else None))
-    source = Hub(repo_id="someone/some-model", revision=revision, files=files)
-    return WeightSpec(name="some", what="some network", source=source, size=7, licence="MIT")
-
 
 @pytest.fixture(autouse=True)
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
+def empty_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No converted weights, and nothing in the hub's cache; whoever asks the hub itself fails."""
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path / "home"))
-    fake = FakeHub(tmp_path / "cache")
-    monkeypatch.setattr(weight_specs, "HUB", fake)
-    return fake
-
-
-def fetched(what: WeightSpec) -> Path:
-    return download(plan_download(what))
+    monkeypatch.setattr("deocclude.hub.HUB", SimpleNamespace(cached=lambda *arguments: None))
 
 
 def test_every_preset_has_its_weights_and_every_name_exists() -> None:
@@ -143,12 +73,11 @@ def test_non_commercial_weights_are_marked() -> None:
     assert "non-commercial" in missing_sentence(WEIGHTS["pix2gestalt"])
 
 
-def test_what_is_here_is_found(hub: FakeHub) -> None:
+def test_what_is_here_is_found() -> None:
     assert require("segmenter").is_file()
     weights_path("dpmesh").parent.mkdir(parents=True)
     weights_path("dpmesh").write_bytes(b"")
     assert require("dpmesh") == home() / "weights" / "dpmesh.safetensors"
-    assert hub.asked == 0
 
 
 def test_an_unknown_name_is_refused() -> None:
@@ -160,200 +89,3 @@ def test_an_unknown_name_is_refused() -> None:
     assert all(isinstance(entry.source, Shipped) for entry in specs_of("feedforward"))
     assert specs_of("diffusion-tiny") == []
     assert specs_of("clip-text") == [WEIGHTS["clip-text"]]
-
-
-@pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
-    [
-        ("linux", {}, "~/.cache/deocclude"),
-        ("linux", {"XDG_CACHE_HOME": "/big"}, "/big/deocclude"),
-        ("darwin", {}, "~/Library/Caches/deocclude"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/deocclude"),
-        ("linux", {"DEOCCLUDE_HOME": "~/mine"}, "~/mine"),
-    ],
-)
-def test_the_folder_is_the_users_or_the_platforms(
-    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
-) -> None:
-    for name in ("DEOCCLUDE_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(weight_specs.sys, "platform", platform)
-    assert home() == Path(expected).expanduser()
-
-
-def test_sizes_are_for_people() -> None:
-    assert [human_size(size) for size in (15_500_000_000, 999_000_000, 343_673_076, 12)] == [
-        "15.5 GB",
-        "999 MB",
-        "344 MB",
-        "1 MB",
-    ]
-
-
-def test_a_download_is_verified_and_recorded(hub: FakeHub) -> None:
-    assert local_path(spec()) is None
-    folder = fetched(spec())
-    assert local_path(spec()) == folder == hub.folder / "snapshots" / COMMIT
-    entry = json.loads(lock_path().read_text("utf-8"))["some"]
-    assert entry["repo"] == "someone/some-model" and entry["commit"] == COMMIT
-    assert entry["files"] == {path: sha256(data) for path, data in FILES.items()}
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["date"])
-
-
-def test_what_is_here_and_pinned_is_verified_without_the_network(hub: FakeHub) -> None:
-    fetched(spec())
-    asked, hub.is_offline = hub.asked, True
-    written = lock_path().stat().st_mtime_ns
-    fetched(spec())
-    assert hub.asked == asked
-    assert lock_path().stat().st_mtime_ns == written
-
-
-def test_files_that_another_program_fetched_are_here_but_not_verified(hub: FakeHub) -> None:
-    hub.fetch("someone/some-model", COMMIT, list(FILES))
-    assert local_path(spec()) is not None
-    assert not is_verified(spec())
-    fetched(spec())
-    assert is_verified(spec())
-
-
-def test_half_a_download_is_not_here(hub: FakeHub) -> None:
-    hub.fetch("someone/some-model", COMMIT, ["config.json"])
-    assert local_path(spec()) is None
-    assert plan_download(spec()).missing_bytes == len(b"weights")
-
-
-def test_without_pins_the_first_download_is_trusted_and_then_demanded(hub: FakeHub) -> None:
-    free = spec(revision=None, pin=None)
-    assert local_path(free) is None
-    fetched(free)
-    hub.serves[LATER], hub.main = FILES | {"part/model.safetensors": b"other weights"}, LATER
-    assert plan_download(free).commit == COMMIT
-    hub.serves[COMMIT]["part/model.safetensors"] = b"changed"
-    (hub.folder / "snapshots" / COMMIT / "config.json").unlink()
-    with pytest.raises(InputError, match=r"the hub lists sha256 .* and .*weights\.lock\.json of .* demands"):
-        plan_download(free)
-
-
-def test_a_damaged_file_is_noticed(hub: FakeHub) -> None:
-    fetched(spec())
-    (hub.folder / "snapshots" / COMMIT / "part" / "model.safetensors").write_bytes(b"weighty")
-    with pytest.raises(InputError, match=r"model\.safetensors: the file has sha256 .* delete the file"):
-        fetched(spec())
-    (hub.folder / "snapshots" / COMMIT / "part" / "model.safetensors").write_bytes(b"weights")
-    (hub.folder / "snapshots" / COMMIT / "config.json").write_bytes(b"{ }")  # no pin, but recorded
-    with pytest.raises(InputError, match="lock"):
-        fetched(spec())
-
-
-def test_a_hub_that_lists_other_bytes_than_the_pin_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
-    with pytest.raises(InputError, match="this version of deocclude demands") as caught:
-        plan_download(spec(pin=b"what we saw"))
-    assert "\n" not in str(caught.value)
-    assert not hub.folder.exists()
-
-
-def test_a_new_pin_replaces_the_old_record(hub: FakeHub) -> None:
-    fetched(spec())
-    hub.serves[LATER] = FILES | {"part/model.safetensors": b"better weights"}
-    newer = spec(revision=LATER, pin=b"better weights")
-    assert not is_verified(newer)
-    fetched(newer)
-    assert json.loads(lock_path().read_text("utf-8"))["some"]["commit"] == LATER
-
-
-def test_a_file_that_the_hub_does_not_have_is_named(hub: FakeHub) -> None:
-    del hub.serves[COMMIT]["part/model.safetensors"]
-    with pytest.raises(InputError, match=r"someone/some-model has no part/model\.safetensors"):
-        plan_download(spec())
-
-
-def test_offline_is_respected(hub: FakeHub) -> None:
-    hub.is_offline = True
-    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
-        plan_download(spec())
-    assert hub.asked == 0
-
-
-def test_what_the_hub_does_not_serve_is_no_download() -> None:
-    with pytest.raises(InputError, match="dpmesh is not a download: fetch 3dpw-oc"):
-        plan_download(WEIGHTS["dpmesh"])
-
-
-def test_a_full_disk_is_said_before_the_download(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
-    plans = [plan_download(spec())]
-    check_space(plans)
-    monkeypatch.setattr(weight_specs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
-    with pytest.raises(InputError, match=r"1 MB to download and 1 MB free.*HF_HUB_CACHE"):
-        check_space(plans)
-    check_space([replace(plans[0], missing_bytes=0)])
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"some": 3}'])
-def test_a_damaged_lock_is_not_taken_for_an_empty_one(content: str) -> None:
-    lock_path().parent.mkdir(parents=True)
-    lock_path().write_text(content, "utf-8")
-    with pytest.raises(InputError, match=r"weights\.lock\.json: .*delete it"):
-        plan_download(spec(revision=None))
-
-
-class RefusedError(Exception):
-    """As a network library's own errors, which are no OSError."""
-
-
-RefusedError.__module__ = "httpx2"
-
-
-@pytest.mark.parametrize("error", [ConnectionError("no route\nto host"), RefusedError("refused"), RefusedError()])
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-
-    def fail(*args: Any, **settings: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    for ask in (lambda: HubClient().listing("a/b", "main"), lambda: HubClient().fetch("a/b", COMMIT, ["x"])):
-        with pytest.raises(InputError, match=r"^a/b: could not be had from the hub .*connection") as caught:
-            ask()
-        assert "\n" not in str(caught.value)
-
-
-def test_our_own_mistakes_are_not_taken_for_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **settings: [][0])
-    with pytest.raises(IndexError):
-        HubClient().fetch("a/b", COMMIT, ["x"])
-
-
-def test_the_client_asks_for_exactly_the_pinned_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    calls: list[tuple[Any, ...]] = []
-    large = SimpleNamespace(rfilename="m.safetensors", size=7, lfs=SimpleNamespace(sha256="0" * 64))
-    small = SimpleNamespace(rfilename="config.json", size=2, lfs=None)
-
-    def model_info(self: Any, repo_id: str, **settings: Any) -> Any:
-        calls.append((repo_id, settings))
-        return SimpleNamespace(sha=COMMIT, siblings=[large, small])
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repo_id, **settings: calls.append((repo_id, settings))
-    )
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    client = HubClient()
-    assert client.listing("a/b", "main").files == {"m.safetensors": (7, "0" * 64), "config.json": (2, None)}
-    client.fetch("a/b", COMMIT, ["m.safetensors"])
-    assert calls == [
-        ("a/b", {"revision": "main", "files_metadata": True}),
-        ("a/b", {"revision": COMMIT, "allow_patterns": ["m.safetensors"]}),
-    ]
-    assert client.cached("a/b", COMMIT, "part/m.safetensors") is None
-    file = tmp_path / "models--a--b" / "snapshots" / COMMIT / "part" / "m.safetensors"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"weights")
-    assert client.cached("a/b", COMMIT, "part/m.safetensors") == file
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert client.offline() and client.cache() == tmp_path

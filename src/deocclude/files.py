@@ -1,9 +1,10 @@
-"""Files that are there whole or not at all: whoever reads one never sees half."""
+"""Files of ours: where they lie, how large they are in words, and written whole or not at all: nobody reads half."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # moved already, or never made
             unfinished.unlink()
+
+
+def home() -> Path:
+    """Where converted and trained weights, the lock and hashes lie: DEOCCLUDE_HOME, or the platform's cache folder."""
+    if folder := os.environ.get("DEOCCLUDE_HOME"):
+        return Path(folder).expanduser()
+    if sys.platform == "win32":
+        caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "deocclude"
+
+
+def human_size(size: float) -> str:
+    """`1.5 GB`, `344 MB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"

@@ -69,6 +69,8 @@ class RgbOptions:
     """Colour of the amodal mask in the ControlNet's hint."""
     decoder_tuning_steps: int | None = None
     """Steps of decoder fine-tuning (Eq. 16)."""
+    decoder_tuning_stop: float | None = None
+    """Stop tuning earlier, once Eq. 16's visible term (a mean over the whole picture) is below this."""
     lcm_lora: Path | None = None
     """Low-rank weights distilled for few steps (safetensors), for the solver lcm."""
 

@@ -132,6 +132,20 @@ def check_weights(mask_stage: str, rgb_stage: str, joint_source: str) -> None:
         import_module("deocclude.weight_specs").require_all(names)
 
 
+def check_memory(
+    mask_stage: str,
+    rgb_stage: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    options: RgbOptions | None = None,
+) -> None:
+    """Raises InputError, saying what would fit, where the diffusion stages among these will not fit on the device."""
+    if mask_stage in DIFFUSION_MASK_STAGES or rgb_stage in (*DIFFUSION_RGB_STAGES, "two-stage-unet"):
+        memory = import_module("deocclude.pipelines.diffusion_memory")
+        memory.check_memory(memory.Choice(mask_stage, rgb_stage, device, dtype, options))
+
+
 def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
     if name not in stages:
         raise InputError(f"no {kind} '{name}'; choose from {', '.join(stages)}")
@@ -139,9 +153,11 @@ def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
 
 
 def _placed(device: str | torch.device, dtype: torch.dtype | None, stage: str = "") -> tuple[torch.device, torch.dtype]:
-    """Without a dtype float32, but bfloat16 for the thousands of millions of weights of a diffusion stage on a GPU."""
+    """Without a dtype float32, and what is fast for the thousands of millions of weights of a diffusion stage."""
     import torch
 
-    device, stage = torch.device(device), stage.removesuffix("-tiny")
+    from deocclude.devices import fast_dtype
+
+    device = torch.device(device)
     is_large = stage in (*DIFFUSION_MASK_STAGES, *DIFFUSION_RGB_STAGES, "two-stage-unet")
-    return device, dtype or (torch.bfloat16 if is_large and device.type == "cuda" else torch.float32)
+    return device, dtype or (fast_dtype(device) if is_large else torch.float32)

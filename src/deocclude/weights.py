@@ -11,14 +11,17 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deocclude.errors import InputError
-from deocclude.files import written_whole
+from deocclude.files import home, written_whole
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 NETWORKS = {
@@ -39,6 +42,9 @@ USER_NETWORKS = {
 """The same for networks whose weights a user converts or trains. A weights file names one of either table."""
 
 ASSETS = Path(__file__).parent / "assets"
+
+HASHED_AT_ONCE = 100_000_000
+"""Files up to this size, bytes, are hashed whenever somebody asks: it takes a tenth of a second or two."""
 
 
 def asset_path(name: str) -> Path:
@@ -71,48 +77,110 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
         _write(unfinished, tensors, metadata)
 
 
-def load_network(path: str | Path, *, expected: str | None = None) -> tuple[Any, str]:
-    """The network a file describes, float32 and in eval mode, and the file's sha256 in hex.
+def load_network(path: str | Path, *, expected: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, str]:
+    """The network a file describes, on the CPU and in eval mode, and the file's sha256 in hex (`known_sha256`).
 
-    expected: the class name it must have. Raises InputError for a missing file and for one that `save_network` did
-        not write, or wrote for another network.
+    expected: the class name it must have. dtype: of its weights, float32 without one. They are read and cast one by
+    one, so that a network never takes more memory than it has in the end. They are copies: no weights of a running
+    program change with a file. Raises InputError for a missing file and for one that `save_network` did not write, or
+    wrote for another network.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    import torch
+    from safetensors import safe_open
 
-    path = Path(path)
+    path, dtype = Path(path), dtype or torch.float32
+    with _explained(path):
+        sha256 = known_sha256(path)
+        metadata = _metadata(path)
+        with _without_weights(metadata["network"]):
+            network = _build(metadata, expected)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: _copied(file.get_tensor(key), dtype) for key in file.keys()}  # noqa: SIM118
+        network.load_state_dict(tensors, strict=True, assign=True)
+    return network.to(dtype).eval(), sha256
+
+
+def saved_config(path: Path, *, expected: str) -> Any:
+    """The configuration of the network that a file describes, without its weights. Raises InputError as loading it."""
+    with _explained(path):
+        return _configuration(_metadata(path), expected)[1]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever a missing, damaged or foreign weights file raises, as an InputError."""
+    from safetensors import SafetensorError
+
+    from deocclude.devices import is_out_of_memory
+
     try:
-        sha256 = file_sha256(path)
+        yield
     except OSError as error:
         raise InputError(
             f"{path}: no weights there ({error.strerror}); train them or install the package anew"
         ) from error
-    try:
-        metadata = _metadata(path)
-        if metadata["network"] in USER_NETWORKS:
-            # A thousand million weights: the random ones, which are thrown away, would take longer than the loading.
-            with _without_weights():
-                network = _build(metadata, expected)
-            tensors = {key: _as_float32(value) for key, value in load_file(path).items()}
-            network.load_state_dict(tensors, strict=True, assign=True)
-        else:
-            network = _build(metadata, expected)
-            network.load_state_dict(load_file(path), strict=True)  # mapped, and copied into the network as float32
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise  # the file is a good one (`devices.enough_memory` has the words for it)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: not weights that this version of deocclude can use ({reason})") from error
-    return network.eval(), sha256
 
 
-def _without_weights() -> Any:
-    """A context in which networks are built whose weights take no memory and no time."""
+def _without_weights(name: str) -> AbstractContextManager[Any]:
+    """A context in which the large networks are built with weights that take no memory and no time.
+
+    Buffers are made, for some are not in the file. The shipped networks are small, and do without `accelerate`.
+    """
+    if name not in USER_NETWORKS:
+        return nullcontext()
     from accelerate import init_empty_weights
 
-    return init_empty_weights(include_buffers=False)
+    context: AbstractContextManager[Any] = init_empty_weights(include_buffers=False)
+    return context
 
 
-def _as_float32(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value
+def _copied(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mapped tensor's own copy; whole numbers stay what they are."""
+    return value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+
+
+def known_sha256(path: Path) -> str:
+    """The sha256 by which a result names the weights it was made with: that of a large file is read once.
+
+    It is kept in `sha256.json` (in `files.home()`, if that can be written) with the file's size and the times at which
+    its content and its entry in the file system changed last; any of them being another, the file is read again. A file
+    of which bytes change and none of these (a failing disk, or somebody who sets the clock) goes by its old hash: it is
+    good for a record, and no protection. What is to be verified goes through `file_sha256`. Raises OSError.
+    """
+    path = path.resolve()
+    facts = path.stat()
+    if facts.st_size <= HASHED_AT_ONCE:
+        return file_sha256(path)
+    state = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    known = _known_hashes()
+    entry = known.get(str(path))
+    if isinstance(entry, dict) and entry.get("size_and_times") == state and "sha256" in entry:
+        return str(entry["sha256"])
+    sha256 = file_sha256(path)
+    known[str(path)] = {"size_and_times": state, "sha256": sha256}
+    with suppress(OSError):  # then it is read again the next time
+        _hashes_path().parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(_hashes_path()) as unfinished:
+            unfinished.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", "utf-8")
+    return sha256
+
+
+def _hashes_path() -> Path:
+    return home() / "sha256.json"
+
+
+def _known_hashes() -> dict[str, Any]:
+    """What is kept; nothing where that is no list of hashes."""
+    try:
+        known = json.loads(_hashes_path().read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def file_sha256(path: Path) -> str:
@@ -163,6 +231,13 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _build(metadata: dict[str, str], expected: str | None) -> nn.Module:
+    kind, config = _configuration(metadata, expected)
+    network: nn.Module = kind(config)
+    return network
+
+
+def _configuration(metadata: dict[str, str], expected: str | None) -> tuple[Any, Any]:
+    """The network's class and its configuration. Raises ValueError for another network than `expected`."""
     name = metadata["network"]
     networks = NETWORKS | USER_NETWORKS
     if name not in networks:
@@ -171,7 +246,7 @@ def _build(metadata: dict[str, str], expected: str | None) -> nn.Module:
         raise ValueError(f"it holds a {name}, and a {expected} is needed")
     module_name, config_name = networks[name]
     module = import_module(module_name)
-    return getattr(module, name)(_config(getattr(module, config_name), json.loads(metadata["config"])))
+    return getattr(module, name), _config(getattr(module, config_name), json.loads(metadata["config"]))
 
 
 def _config(kind: type, values: dict[str, Any]) -> Any:

@@ -95,7 +95,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--dtype",
         default="auto",
-        help="float32, bfloat16, float16; auto is float32, and bfloat16 for a diffusion stage on a GPU",
+        help="float32, bfloat16, float16; auto is float32, for a diffusion stage bfloat16 if the device computes in it",
     )
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
 

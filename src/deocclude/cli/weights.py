@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(name: str | None) -> None:
-    from deocclude.weight_specs import PRESET_WEIGHTS, WEIGHTS, home, local_path, specs_of
+    from deocclude.files import home
+    from deocclude.weight_specs import PRESET_WEIGHTS, WEIGHTS, local_path, specs_of
 
     specs = list(WEIGHTS.values()) if name is None else specs_of(name)
     here = {spec.name: local_path(spec) is not None for spec in specs}
@@ -73,7 +74,8 @@ def _needs(names: Iterable[str], here: dict[str, bool]) -> str:
 
 
 def _row(spec: WeightSpec, *, here: bool) -> tuple[str, ...]:
-    from deocclude.weight_specs import human_size, is_verified
+    from deocclude.files import human_size
+    from deocclude.weight_specs import is_verified
 
     state = "missing" if not here else "here" if is_verified(spec) else "here, not verified by 'download'"
     return spec.name, spec.what, human_size(spec.size), spec.licence, state
@@ -87,7 +89,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _print_ways(missing: list[WeightSpec]) -> None:
     """How to get each of the missing weights; those of the hub in one line."""
-    from deocclude.weight_specs import IN_PLACE_OF, Converted, Hub, Trained, how_to_get, weights_path
+    from deocclude.hub import Hub
+    from deocclude.weight_specs import IN_PLACE_OF, Converted, Trained, how_to_get, weights_path
 
     names = {spec.name for spec in missing}
     if missing:
@@ -107,17 +110,19 @@ def _print_ways(missing: list[WeightSpec]) -> None:
 
 
 def _download(name: str) -> None:
-    from deocclude.weight_specs import Hub, check_space, download, human_size, local_path, plan_download, specs_of
+    from deocclude.files import human_size
+    from deocclude.hub import Hub, check_space, download, plan_download
+    from deocclude.weight_specs import how_to_get, local_path, specs_of, weight_spec
 
     specs = specs_of(name)
-    from_hub = [spec for spec in specs if isinstance(spec.source, Hub)]
-    if len(specs) == 1 and not from_hub:
-        plan_download(specs[0])  # raises InputError: says where these come from
-    plans = [plan_download(spec) for spec in from_hub]
+    if len(specs) == 1 and not isinstance(specs[0].source, Hub):
+        raise InputError(f"{specs[0].name} is not a download: {how_to_get(specs[0])}")
+    plans = [plan_download(spec.name, spec.source) for spec in specs if isinstance(spec.source, Hub)]
     check_space(plans)
     for plan in plans:
         size = f"{human_size(plan.missing_bytes)} to fetch" if plan.missing_bytes else "here already"
-        print(f"{plan.spec.name}: {plan.source.repo_id} at {plan.commit[:12]}, {size}; licence: {plan.spec.licence}")
+        licence = weight_spec(plan.name).licence
+        print(f"{plan.name}: {plan.source.repo_id} at {plan.commit[:12]}, {size}; licence: {licence}")
         print(f"  verified: {download(plan)}")
     if not plans:
         print(f"{name}: nothing to download")
@@ -126,7 +131,8 @@ def _download(name: str) -> None:
 
 def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrite: bool) -> None:
     from deocclude.checkpoints import converter, open_checkpoint
-    from deocclude.weight_specs import human_size, weights_path
+    from deocclude.files import human_size
+    from deocclude.weight_specs import weights_path
     from deocclude.weights import file_sha256, save_network
 
     make_network = converter(kind)

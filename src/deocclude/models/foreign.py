@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,46 @@ class Converted:
     unused: tuple[str, ...]
 
 
-def without_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Traced:
+    """A tensor and the checkpoint's keys that it was made of.
+
+    It stands in for its tensor in converters that rename tensors, cut them, and drop without a word what they have no
+    name for: which keys were used is read off what comes out.
+    """
+
+    tensor: Tensor
+    keys: frozenset[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self.tensor.ndim
+
+    def __getitem__(self, index: Any) -> Traced:
+        return Traced(self.tensor[index], self.keys)
+
+
+def traced(state_dict: Mapping[str, Tensor]) -> dict[str, Traced]:
+    """Every tensor of a checkpoint with its own key."""
+    return {key: Traced(value, frozenset({key})) for key, value in state_dict.items()}
+
+
+def unused_keys(state_dict: Mapping[str, Tensor], filled: Iterable[Traced]) -> tuple[str, ...]:
+    """The checkpoint's keys that nothing with which a network was filled was made of."""
+    used = frozenset[str]().union(*(value.keys for value in filled))
+    return tuple(key for key in state_dict if key not in used)
+
+
+def without_prefix(state_dict: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """The tensors whose keys begin with `prefix`, under the rest of their keys."""
     return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
 
 
-def needs(state_dict: Mapping[str, Tensor], keys: Iterable[str], what: str) -> None:
+def needs(state_dict: Mapping[str, Any], keys: Iterable[str], what: str) -> None:
     """Raises ValueError, naming one, where keys that make a checkpoint a `what` are missing."""
     missing = [key for key in keys if key not in state_dict]
     if missing:

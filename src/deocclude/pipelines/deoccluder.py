@@ -37,6 +37,7 @@ from deocclude.registry import (
     build_joint_source,
     build_mask_stage,
     build_rgb_stage,
+    check_memory,
     check_weights,
 )
 from deocclude.skeletons import NUM_JOINTS
@@ -140,8 +141,9 @@ class Deoccluder:
     ) -> Deoccluder:
         """A preset (`presets.PRESETS`), with stages and joint source exchanged by name if wanted (`registry`).
 
-        dtype: of the networks' arithmetic; without one, float32, and bfloat16 for diffusion stages on a GPU.
-        Raises InputError for an unknown name, a device this machine lacks, and missing weights.
+        dtype: of the networks' arithmetic; without one, float32, and bfloat16 for diffusion stages where the device
+            computes in it.
+        Raises InputError for an unknown name, a device this machine lacks, missing weights and too little memory.
         """
         from deocclude.conditioning.segmenter import load_segmenter
 
@@ -150,6 +152,7 @@ class Deoccluder:
         stages = mask_stage or chosen.mask_stage, rgb_stage or chosen.rgb_stage
         joints = joints or chosen.joints
         check_weights(*stages, joints)  # before gigabytes are loaded
+        check_memory(*stages, device=device, dtype=dtype, options=rgb_options)
         load_detector = None
         if chosen.detector is not None:
             load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)

@@ -90,7 +90,7 @@ def load_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) 
     prior = None
     if unet.config.has_prior:
         profile = prior_profile(unet.config)
-        prior = load_body_prior(profile, unet.config.heatmap_sigma).to(device, dtype)
+        prior = load_body_prior(profile, unet.config.heatmap_sigma, dtype=dtype).to(device)
         hashes |= {name: weights_hash(name) for name in PRIOR_WEIGHTS[profile]}
         if prior.config.feature_channels != unet.config.prior_channels:
             raise InputError(f"u-mask was trained on another prior than {profile}: its maps have other channels")
@@ -112,10 +112,10 @@ def _load_unet(path: Path, design: PriorUNetConfig) -> tuple[PriorUNet, str]:
 def weights_hash(name: str) -> str:
     """What identifies weights in a JSON file: a file's sha256, a hub repository's commit."""
     from deocclude.weight_specs import require
-    from deocclude.weights import file_sha256
+    from deocclude.weights import known_sha256
 
     path = require(name)
-    return f"commit {path.name}" if path.is_dir() else file_sha256(path)
+    return f"commit {path.name}" if path.is_dir() else known_sha256(path)
 
 
 def prior_profile(config: PriorUNetConfig) -> Profile:
@@ -128,24 +128,24 @@ def with_profile(config: PriorUNetConfig, profile: Profile) -> PriorUNetConfig:
     return replace(config, num_tokens=MAX_TOKENS) if profile == "sd15" else config
 
 
-def load_body_prior(profile: Profile, sigma: float = HEATMAP_SIGMA) -> BodyPrior:
-    """The prior, float32, on the CPU. Raises InputError, saying how to get it, where it lacks."""
+def load_body_prior(profile: Profile, sigma: float = HEATMAP_SIGMA, *, dtype: torch.dtype = torch.float32) -> BodyPrior:
+    """The prior, on the CPU. Raises InputError, saying how to get it, where it lacks."""
     from deocclude.weight_specs import require
     from deocclude.weights import load_network
 
     if profile == "sd15":
-        return _stable_diffusion_prior(require("sd15"))
-    prior: BodyPrior = load_network(require("dpmesh"), expected="BodyPrior")[0]
+        return _stable_diffusion_prior(require("sd15"), dtype)
+    prior: BodyPrior = load_network(require("dpmesh"), expected="BodyPrior", dtype=dtype)[0]
     prior.config = replace(prior.config, sigma=sigma)
     return prior
 
 
-def _stable_diffusion_prior(folder: Path) -> BodyPrior:
+def _stable_diffusion_prior(folder: Path, dtype: torch.dtype) -> BodyPrior:
     """Plain Stable Diffusion 1.5, which reads "a photo of a human" whatever it sees."""
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "torch_dtype": dtype}
     with init_empty_weights(include_buffers=False):
         prior = BodyPrior(BodyPriorConfig(profile="sd15", num_tokens=MAX_TOKENS))
     # The networks themselves, not copies: they are large.
@@ -157,7 +157,7 @@ def _stable_diffusion_prior(folder: Path) -> BodyPrior:
     words = _load_sentence_encoder(torch.device("cpu"), torch.float32)([GENERIC_DESCRIPTION])
     prior.context.copy_(words.hidden)
     prior.requires_grad_(False)
-    return prior.eval()
+    return prior.to(dtype).eval()
 
 
 def load_rgb_completer(
@@ -166,16 +166,19 @@ def load_rgb_completer(
     """An RGB stage of `RGB_STAGE_CONFIGS`. Raises InputError, saying how to get them, where its weights lack."""
     from deocclude.conditioning.describer import load_describer
     from deocclude.weight_specs import require, require_all
-    from deocclude.weights import file_sha256, load_network
+    from deocclude.weights import known_sha256, load_network
 
     config = configured(RGB_STAGE_CONFIGS[name], options)
     needed = rgb_weights(config)
     require_all(needed)
-    denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    lcm_lora = None if options is None else options.lcm_lora
+    # Weights that others are added to are cast after that: in float32 the sum is rounded once.
+    first_dtype = dtype if lcm_lora is None else torch.float32
+    denoiser, sha256 = load_network(require("pix2gestalt"), expected="RgbDenoiser", dtype=first_dtype)
     hashes = {"pix2gestalt": sha256, **{name: weights_hash(name) for name in needed[1:]}}
-    if options is not None and options.lcm_lora is not None:
-        add_low_rank_file(denoiser.unet, options.lcm_lora)
-        hashes["lcm-lora"] = file_sha256(options.lcm_lora)
+    if lcm_lora is not None:
+        add_low_rank_file(denoiser.unet, lcm_lora)
+        hashes["lcm-lora"] = known_sha256(lcm_lora)
     controlnet = _load_controlnet(require("controlnet-seg"), device, dtype) if "controlnet-seg" in needed else None
     encoder = _load_sentence_encoder(device, dtype) if "clip-text" in needed else None
     describer = None
@@ -199,9 +202,12 @@ def configured(config: RgbStageConfig, options: RgbOptions | None) -> RgbStageCo
         raise InputError("the solver lcm and weights distilled for it go together; give --solver lcm --lcm-lora FILE")
     try:
         sampling = replace(config.sampling, **{k: v for k, v in given.items() if k in ("solver", "steps", "guidance")})
-        tuning = replace(config.tuning, steps=given.get("decoder_tuning_steps", config.tuning.steps))
+        names = {"decoder_tuning_steps": "steps", "decoder_tuning_stop": "stop_below"}
+        tuning = replace(config.tuning, **{names[k]: v for k, v in given.items() if k in names})
     except ValueError as error:
         raise InputError(str(error)) from error
+    if "decoder_tuning_stop" in given and not tuning.steps:
+        raise InputError("decoder_tuning_stop ends a tuning that this stage does not do; give --decoder-tuning-steps")
     rest = {k: v for k, v in given.items() if k in ("context", "describe", "hint_colour")}
     return replace(config, sampling=sampling, tuning=tuning, **rest)
 
@@ -233,7 +239,7 @@ def build_stage_2_prior(*, device: torch.device, dtype: torch.dtype) -> Stage2Pr
     from deocclude.weight_specs import require
     from deocclude.weights import load_network
 
-    denoiser, _ = load_network(require("pix2gestalt"), expected="RgbDenoiser")
+    denoiser, _ = load_network(require("pix2gestalt"), expected="RgbDenoiser", dtype=dtype)
     controlnet = _load_controlnet(require("controlnet-seg"), device, dtype)
     return Stage2Prior(denoiser.to(device, dtype), controlnet, _load_sentence_encoder(device, dtype))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,6 +26,10 @@ VGG16_CONVOLUTIONS = (
 )
 VGG16_POOLS = (2, 4, 7)
 """Convolutions before each of the first three pools, after which paper B reads the features."""
+_VGG16_WAY_OUT = (
+    "save torchvision's with safetensors.torch.save_file(torchvision.models.vgg16(weights='DEFAULT').state_dict(), "
+    "'vgg16.safetensors'), or leave --vgg16 out for the features of EfficientNet-Lite0"
+)
 
 
 class EfficientNetFeatures(nn.Module):
@@ -49,7 +54,10 @@ class EfficientNetFeatures(nn.Module):
 
 
 class Vgg16Features(nn.Module):
-    """VGG16 after its first three pools, paper B's choice. `weights`: torchvision's VGG16 as a safetensors file."""
+    """VGG16 after its first three pools, paper B's choice.
+
+    weights: torchvision's VGG16 as a safetensors file. Raises InputError for a file that is missing, or another.
+    """
 
     mean: Tensor
     std: Tensor
@@ -57,11 +65,7 @@ class Vgg16Features(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for _, a, b in VGG16_CONVOLUTIONS)
-        if not weights.is_file():
-            raise InputError(f"{weights}: no such file; give torchvision's VGG16 weights as safetensors.")
-        state = load_file(weights)
-        for (index, _, _), layer in zip(VGG16_CONVOLUTIONS, self.convolutions, strict=True):
-            layer.load_state_dict({key: state[f"features.{index}.{key}"] for key in ("weight", "bias")})
+        self.convolutions.load_state_dict(_vgg16_state_dict(weights, self.convolutions))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
@@ -74,6 +78,27 @@ class Vgg16Features(nn.Module):
                 x = F.max_pool2d(x, 2)
                 features.append(x)
         return features
+
+
+def _vgg16_state_dict(path: Path, convolutions: nn.ModuleList) -> dict[str, Tensor]:
+    """Torchvision's tensors under our names. Raises InputError for a file without them."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {_VGG16_WAY_OUT}")
+    try:
+        theirs = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no safetensors file that can be read; {_VGG16_WAY_OUT}") from error
+    state = {}
+    for ours, expected in convolutions.state_dict().items():
+        number, _, kind = ours.partition(".")
+        key = f"features.{VGG16_CONVOLUTIONS[int(number)][0]}.{kind}"
+        if key not in theirs:
+            raise InputError(f"{path}: not the weights of VGG16: it has no '{key}'; {_VGG16_WAY_OUT}")
+        if theirs[key].shape != expected.shape:
+            found, wanted = tuple(theirs[key].shape), tuple(expected.shape)
+            raise InputError(f"{path}: not the weights of VGG16: '{key}' is {found}, not {wanted}; {_VGG16_WAY_OUT}")
+        state[ours] = theirs[key]
+    return state
 
 
 def imagenet_state_dict() -> dict[str, Tensor]:

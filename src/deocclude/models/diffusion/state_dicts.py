@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.rgb_completion import ImageEncoderConfig, RgbDenoiser, RgbDenoiserConfig
 from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig
-from deocclude.models.foreign import Converted, needs, without_prefix
+from deocclude.models.foreign import Converted, Traced, needs, traced, unused_keys, without_prefix
 
-StateDict = dict[str, Tensor]
+StateDict = dict[str, Traced]
 
 DPMESH = "module.backbone.sd_model."
 UNET = "model.diffusion_model."
@@ -31,7 +31,8 @@ def body_prior_from_dpmesh(state_dict: Mapping[str, Tensor]) -> Converted:
     """
     first = f"{DPMESH}{CONTROLNET}input_blocks.0.0.weight"
     needs(state_dict, [first, f"{DPMESH}{UNET}input_blocks.0.0.weight", f"{JOINT_TOKENS}weight"], "DPMesh")
-    parts = without_prefix(state_dict, DPMESH)
+    tensors = traced(state_dict)
+    parts = without_prefix(tensors, DPMESH)
     unet = merge_low_rank(without_prefix(parts, UNET))
     control, vae = without_prefix(parts, CONTROLNET), without_prefix(parts, VAE)
     config = BodyPriorConfig(networks=_widths(unet, vae))
@@ -46,11 +47,10 @@ def body_prior_from_dpmesh(state_dict: Mapping[str, Tensor]) -> Converted:
         **_prefixed("unet.", _unet(unet)),
         **_prefixed("controlnet.", converted),
         **_prefixed("vae.", {key: value for key, value in _vae(vae).items() if _of_encoder(key)}),
-        **_prefixed("joint_tokens.", without_prefix(state_dict, JOINT_TOKENS)),
+        **_prefixed("joint_tokens.", without_prefix(tensors, JOINT_TOKENS)),
     }
     _fill(prior, filled)
-    used = tuple(f"{DPMESH}{part}" for part in (UNET, CONTROLNET, f"{VAE}encoder", f"{VAE}quant_conv"))
-    return Converted(prior, config, _unused(state_dict, (*used, JOINT_TOKENS)))
+    return Converted(prior, config, unused_keys(state_dict, filled.values()))
 
 
 def rgb_denoiser_from_pix2gestalt(state_dict: Mapping[str, Tensor], *, averaged: bool = True) -> Converted:
@@ -61,28 +61,26 @@ def rgb_denoiser_from_pix2gestalt(state_dict: Mapping[str, Tensor], *, averaged:
     """
     needs(state_dict, [f"{UNET}input_blocks.0.0.weight", f"{PROJECTION}weight", f"{VAE}decoder.conv_in.weight",
                        f"{IMAGE_ENCODER}conv1.weight"], "pix2gestalt")  # fmt: skip
-    raw = without_prefix(state_dict, UNET)
+    tensors = traced(state_dict)
+    raw = without_prefix(tensors, UNET)
     if averaged:
         # The average is stored under the parameters' names without their dots.
-        needs(state_dict, [f"{AVERAGED}{key.replace('.', '')}" for key in raw], "pix2gestalt with averaged weights")
-    unet = {key: state_dict[f"{AVERAGED}{key.replace('.', '')}"] for key in raw} if averaged else raw
-    vae, clip = without_prefix(state_dict, VAE), without_prefix(state_dict, IMAGE_ENCODER)
+        needs(tensors, [f"{AVERAGED}{key.replace('.', '')}" for key in raw], "pix2gestalt with averaged weights")
+    unet = {key: tensors[f"{AVERAGED}{key.replace('.', '')}"] for key in raw} if averaged else raw
+    vae, clip = without_prefix(tensors, VAE), without_prefix(tensors, IMAGE_ENCODER)
     config = RgbDenoiserConfig(networks=_widths(unet, vae), image_encoder=_image_encoder_config(clip))
     denoiser = _weightless(RgbDenoiser, config)
-    _fill(
-        denoiser,
-        {
-            **_prefixed("unet.", _unet(unet)),
-            **_prefixed("vae.", _vae(vae)),
-            **_prefixed("image_encoder.", _image_encoder(clip)),
-            **_prefixed("projection.", without_prefix(state_dict, PROJECTION)),
-        },
-    )
-    used = (VAE, IMAGE_ENCODER, PROJECTION, AVERAGED if averaged else UNET)
-    return Converted(denoiser, config, _unused(state_dict, used))
+    filled = {
+        **_prefixed("unet.", _unet(unet)),
+        **_prefixed("vae.", _vae(vae)),
+        **_prefixed("image_encoder.", _image_encoder(clip)),
+        **_prefixed("projection.", without_prefix(tensors, PROJECTION)),
+    }
+    _fill(denoiser, filled)
+    return Converted(denoiser, config, unused_keys(state_dict, filled.values()))
 
 
-def merge_low_rank(state_dict: Mapping[str, Tensor]) -> StateDict:
+def merge_low_rank(state_dict: Mapping[str, Traced]) -> StateDict:
     """Every `P.linear` with its `P.lora_up` and `P.lora_down` as one `P`: weight = linear + up @ down.
 
     Raises ValueError where one of the three is missing or does not fit the others.
@@ -92,22 +90,26 @@ def merge_low_rank(state_dict: Mapping[str, Tensor]) -> StateDict:
         place, _, kind = key.rpartition(".linear.")
         if place:
             merged[f"{place}.{kind}"] = _with_low_rank(state_dict, place) if kind == "weight" else value
-        elif ".lora_" not in key:
+        elif ".lora_" in key:
+            needs(state_dict, [f"{key.rpartition('.lora_')[0]}.linear.weight"], "a U-Net with low-rank weights")
+        else:
             merged[key] = value
     return merged
 
 
-def _with_low_rank(state_dict: Mapping[str, Tensor], place: str) -> Tensor:
+def _with_low_rank(state_dict: Mapping[str, Traced], place: str) -> Traced:
     keys = [f"{place}.{part}.weight" for part in ("linear", "lora_up", "lora_down")]
     needs(state_dict, keys, "a U-Net with low-rank weights")
     (rows, columns), (up_rows, rank), (down_rows, down_columns) = (_shape(state_dict, key, 2) for key in keys)
     if (up_rows, rank, down_columns) != (rows, down_rows, columns):
         raise ValueError(f"the checkpoint does not fit: the low-rank weights of {place} have other sizes than its own")
-    weight, up, down = (state_dict[key] for key in keys)
-    return (weight.float() + up.float() @ down.float()).to(weight.dtype)
+    parts = [state_dict[key] for key in keys]
+    weight, up, down = (part.tensor for part in parts)
+    merged = (weight.float() + up.float() @ down.float()).to(weight.dtype)
+    return Traced(merged, frozenset[str]().union(*(part.keys for part in parts)))
 
 
-def _widths(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> StableDiffusionConfig:
+def _widths(unet: StateDict, vae: StateDict) -> StableDiffusionConfig:
     """Read off the shapes: the last residual block of each level of the two encoders."""
     blocks = ("input_blocks.1.0", "input_blocks.4.0", "input_blocks.7.0", "input_blocks.10.0")
     keys = [f"{block}.out_layers.3.weight" for block in blocks]
@@ -121,9 +123,9 @@ def _widths(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> StableDiff
     )
 
 
-def _shape(state_dict: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
+def _shape(state_dict: Mapping[str, Traced], key: str, axes: int) -> tuple[int, ...]:
     """Of a tensor from which something is read off. Raises ValueError where it has another number of axes."""
-    shape = tuple(state_dict[key].shape)
+    shape = state_dict[key].shape
     if len(shape) != axes:
         raise ValueError(f"the checkpoint does not fit: '{key}' has the shape {shape}, and {axes} axes are needed")
     return shape
@@ -152,7 +154,7 @@ def _of_encoder(key: str) -> bool:
     return key.startswith(("encoder.", "quant_conv."))
 
 
-def _image_encoder_config(clip: Mapping[str, Tensor]) -> ImageEncoderConfig:
+def _image_encoder_config(clip: Mapping[str, Traced]) -> ImageEncoderConfig:
     """OpenAI's tower: its width says how many heads it has, one for 64 channels."""
     needs(clip, ["conv1.weight", "positional_embedding", "proj", "transformer.resblocks.0.mlp.c_fc.weight"], "CLIP")
     width, _, patch, _ = _shape(clip, "conv1.weight", 4)
@@ -182,20 +184,21 @@ _BLOCK_NAMES = {
 }
 
 
-def _image_encoder(clip: Mapping[str, Tensor]) -> StateDict:
+def _image_encoder(clip: Mapping[str, Traced]) -> StateDict:
     """OpenAI's names to those of `transformers`; the three projections of attention, stored as one, are cut apart."""
     converted: StateDict = {}
     for key, value in clip.items():
         if key == "proj":
-            converted["visual_projection.weight"] = value.T.contiguous()
+            converted["visual_projection.weight"] = Traced(value.tensor.T.contiguous(), value.keys)
         elif key.startswith("transformer.resblocks."):
             _, _, index, rest = key.split(".", 3)
             block = f"vision_model.encoder.layers.{index}"
             if rest.startswith("attn.in_proj_"):
-                if value.dim() == 0 or len(value) % 3:
+                if value.ndim == 0 or value.shape[0] % 3:
                     raise ValueError(f"the checkpoint does not fit: '{key}' is not three projections of one size")
-                for name, part in zip("qkv", value.chunk(3), strict=True):
-                    converted[f"{block}.self_attn.{name}_proj.{rest.removeprefix('attn.in_proj_')}"] = part
+                for name, part in zip("qkv", value.tensor.chunk(3), strict=True):
+                    ours = f"{block}.self_attn.{name}_proj.{rest.removeprefix('attn.in_proj_')}"
+                    converted[ours] = Traced(part, value.keys)
             else:
                 converted[f"{block}.{_renamed(rest, _BLOCK_NAMES)}"] = value
         else:
@@ -211,14 +214,17 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
     return key
 
 
-def _prefixed(prefix: str, state_dict: Mapping[str, Tensor]) -> StateDict:
+def _prefixed(prefix: str, state_dict: Mapping[str, Traced]) -> StateDict:
     return {f"{prefix}{key}": value for key, value in state_dict.items()}
 
 
 def _converted(
     convert: Callable[..., Mapping[str, Any]], state_dict: StateDict, config: Mapping[str, Any]
 ) -> StateDict:
-    """By a converter of diffusers. What it does not find it enters as None: left out, a strict load names it."""
+    """By a converter of diffusers, which only renames and cuts, so that it does not notice that these are no tensors.
+
+    What it does not find it enters as None: left out, a strict load names it.
+    """
     try:
         return {key: value for key, value in convert(state_dict, config).items() if value is not None}
     except KeyError as error:
@@ -236,15 +242,11 @@ def _weightless(network: type[nn.Module], config: Any) -> Any:
         raise ValueError(f"the checkpoint does not fit: {error}") from error
 
 
-def _fill(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+def _fill(network: nn.Module, filled: StateDict) -> None:
     """Load strictly. Raises ValueError with the first thing that does not fit."""
     try:
-        network.load_state_dict(dict(state_dict), strict=True, assign=True)
+        network.load_state_dict({key: value.tensor for key, value in filled.items()}, strict=True, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n", 2)[1].split())
         raise ValueError(f"the checkpoint does not fit: {reason[:300]}") from error
     network.requires_grad_(False).eval()
-
-
-def _unused(state_dict: Mapping[str, Tensor], used: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(key for key in state_dict if not key.startswith(used))

@@ -1,0 +1,189 @@
+"""Too little memory is told before anything is loaded, with what would fit; the figures are the networks' own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from deocclude import Deoccluder, weight_specs
+from deocclude.errors import InputError
+from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
+from deocclude.models.diffusion.mask_completion import PriorUNet
+from deocclude.models.diffusion.rgb_completion import RgbDenoiser, RgbDenoiserConfig
+from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig, make_controlnet
+from deocclude.pipelines import diffusion_memory
+from deocclude.pipelines.diffusion_memory import PARAMETERS, RGB_WORK, U_MASK_PARAMETERS, Choice, check_memory
+from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, U_MASK, U_RGB, with_profile
+from deocclude.presets import RgbOptions
+from deocclude.registry import DIFFUSION_MASK_STAGES, DIFFUSION_RGB_STAGES
+from deocclude.weight_specs import WeightSpec
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+GB = 1_000_000_000
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.fixture
+def no_memory() -> Iterator[None]:
+    with torch.device("meta"):
+        yield
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_the_figures_are_those_of_the_networks() -> None:
+    assert PARAMETERS["dpmesh"] == count(BodyPrior(BodyPriorConfig()))
+    assert PARAMETERS["sd15"] == count(BodyPrior(BodyPriorConfig(profile="sd15", num_tokens=77)))
+    assert PARAMETERS["pix2gestalt"] == count(RgbDenoiser(RgbDenoiserConfig()))
+    assert PARAMETERS["controlnet-seg"] == count(make_controlnet(StableDiffusionConfig()))
+    for config in (*MASK_STAGE_CONFIGS.values(), U_RGB):
+        assert count(PriorUNet(config)) < 1.001 * U_MASK_PARAMETERS
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_the_figures_are_those_of_other_peoples_networks() -> None:
+    from transformers import BlipConfig, BlipForQuestionAnswering, CLIPTextConfig, CLIPTextModelWithProjection
+
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
+    )
+    assert PARAMETERS["clip-text"] == count(CLIPTextModelWithProjection(text))
+    blip = BlipConfig(text_config={"encoder_hidden_size": 768}, vision_config={"image_size": 384})
+    assert PARAMETERS["blip-vqa"] == count(BlipForQuestionAnswering(blip))
+
+
+@pytest.fixture
+def u_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights file of each mask stage, of which the header is all that is looked at."""
+
+    def write(name: str, config: object) -> None:
+        metadata = {"network": "PriorUNet", "config": json.dumps(asdict(config))}  # type: ignore[call-overload]
+        save_file({}, tmp_path / f"{name}.safetensors", metadata)
+
+    for name, config in MASK_STAGE_CONFIGS.items():
+        write("u-mask" if config == U_MASK else f"u-{name}", config)
+    write("u-mask-sd15", with_profile(U_MASK, "sd15"))
+    monkeypatch.setattr(weight_specs, "local_path", lambda spec: tmp_path / f"{spec.name}.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
+    """What each kind of device has free, for a test to say."""
+    bytes_: dict[str, int | None] = {"cpu": None, "cuda": None}
+    monkeypatch.setattr(diffusion_memory, "free_memory", lambda device: bytes_[device.type])
+    monkeypatch.setattr(
+        diffusion_memory, "fast_dtype", lambda device: torch.float32 if device.type == "cpu" else torch.bfloat16
+    )
+    return bytes_
+
+
+def refused(choice: Choice) -> str:
+    with pytest.raises(InputError) as caught:
+        check_memory(choice)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+WHOLE = Choice("diffusion", "diffusion", CPU)
+
+
+@pytest.mark.usefixtures("u_mask")
+def test_what_is_needed_is_what_the_stages_load() -> None:
+    in_float32 = replace(WHOLE, dtype=torch.float32)
+    parts = ("dpmesh", "u-mask", "pix2gestalt", "controlnet-seg", "clip-text", "blip-vqa")
+    assert in_float32.needed == 4 * sum(PARAMETERS[name] for name in parts) + RGB_WORK
+    assert replace(WHOLE, dtype=torch.bfloat16).needed == in_float32.needed // 2
+    undescribed = replace(in_float32, options=RgbOptions(describe=False))
+    assert in_float32.needed - undescribed.needed == 4 * PARAMETERS["blip-vqa"]
+    assert replace(in_float32, mask_stage="feedforward").needed < in_float32.needed - 4 * PARAMETERS["dpmesh"]
+    assert replace(in_float32, mask_stage="mask-1", rgb_stage="copy-input").needed < GB
+    assert replace(in_float32, mask_stage="feedforward", rgb_stage="feedforward").needed == 0
+
+
+@pytest.mark.usefixtures("u_mask")
+@pytest.mark.parametrize("mask_stage", [*DIFFUSION_MASK_STAGES, "feedforward", "diffusion-tiny"])
+@pytest.mark.parametrize("rgb_stage", [*DIFFUSION_RGB_STAGES, "two-stage-unet", "one-stage", "copy-input"])
+def test_every_stage_has_its_figures(mask_stage: str, rgb_stage: str) -> None:
+    needed = Choice(mask_stage, rgb_stage, CPU, torch.float32).needed
+    is_large = mask_stage in MASK_STAGE_CONFIGS or rgb_stage in RGB_STAGE_CONFIGS or rgb_stage == "two-stage-unet"
+    assert (needed > 0) == is_large
+
+
+def test_the_prior_is_the_one_that_u_mask_was_trained_with(u_mask: Path) -> None:
+    alone = replace(WHOLE, rgb_stage="copy-input", dtype=torch.float32)
+    with_dpmesh = alone.needed
+    (u_mask / "u-mask-sd15.safetensors").rename(u_mask / "u-mask.safetensors")
+    assert with_dpmesh - alone.needed == 4 * (PARAMETERS["dpmesh"] - PARAMETERS["sd15"])
+
+
+@pytest.mark.usefixtures("u_mask")
+def test_what_fits_and_what_nobody_knows_is_let_through(free: dict[str, int | None]) -> None:
+    check_memory(WHOLE)
+    free["cpu"] = WHOLE.needed
+    check_memory(WHOLE)
+    free["cpu"] = WHOLE.needed - 1
+    refused(WHOLE)
+
+
+@pytest.mark.usefixtures("u_mask")
+@pytest.mark.parametrize(
+    ("gigabytes", "offered"),
+    [
+        (12, ["--dtype bfloat16 (7.5 GB)", "--rgb-stage feedforward (5.8 GB)"]),
+        (7, ["--rgb-stage feedforward (5.8 GB)"]),
+        (5, ["--dtype bfloat16 --rgb-stage feedforward (2.9 GB)"]),
+        (2, []),
+    ],
+)
+def test_the_sentence_says_what_would_fit(free: dict[str, int | None], gigabytes: int, offered: list[str]) -> None:
+    free["cpu"] = gigabytes * GB
+    said = refused(WHOLE)
+    assert said.startswith(
+        f"not enough memory on cpu: {gigabytes}.0 GB free, and mask stage 'diffusion' with RGB stage "
+    )
+    assert "needs about 15.0 GB in float32" in said
+    assert said.endswith("; what would fit: " + ", ".join([*offered, "--preset feedforward (under 1 GB)"]))
+
+
+@pytest.mark.usefixtures("u_mask")
+def test_a_small_gpu_beside_a_large_memory(free: dict[str, int | None]) -> None:
+    """A GPU's own dtype is the small one already."""
+    free |= {"cuda": 6 * GB, "cpu": 16 * GB}
+    said = refused(replace(WHOLE, device=GPU))
+    assert "needs about 7.5 GB in bfloat16; what would fit: --device cpu (15.0 GB), --rgb-stage feedforward" in said
+    assert "--dtype" not in said
+    free["cpu"] = 8 * GB
+    assert "--device cpu" not in refused(replace(WHOLE, device=GPU))
+    assert "--device cpu (7.5 GB)" in refused(replace(WHOLE, device=GPU, dtype=torch.bfloat16))
+    one_stage = replace(WHOLE, mask_stage="one-stage", rgb_stage="one-stage", dtype=torch.float32)
+    free["cpu"] = 4 * GB
+    said = refused(one_stage)
+    assert "--dtype bfloat16" in said and "--rgb-stage" not in said  # its picture comes with its mask
+
+
+@pytest.mark.usefixtures("u_mask")
+def test_a_preset_is_refused_before_it_is_loaded(free: dict[str, int | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights are said to be here; whoever opened one would fail."""
+    asked: list[str] = []
+
+    def local_path(spec: WeightSpec, found: object = weight_specs.local_path) -> Path:
+        asked.append(spec.name)
+        return found(spec)  # type: ignore[operator, no-any-return]
+
+    monkeypatch.setattr(weight_specs, "local_path", local_path)
+    free["cpu"] = 2 * GB
+    with pytest.raises(InputError, match="not enough memory on cpu"):
+        Deoccluder.from_preset("diffusion")
+    assert "u-mask" in asked
+    with pytest.raises(InputError, match="not weights that this version"):
+        Deoccluder.from_preset("mask-1")
