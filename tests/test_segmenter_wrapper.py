@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,13 +10,13 @@ from miniatures import RedNetwork, photograph, segmenter_network, with_red_perso
 from deocclude.conditioning.segmenter import EmbeddedSegmenter, joints_of, main_parts
 from deocclude.crops import SquareCrop
 from deocclude.errors import InputError
-from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork
+from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork, SegmenterOutput
 from deocclude.skeletons import FLIPPED_JOINTS
 
 
 @pytest.fixture
 def segmenter() -> EmbeddedSegmenter:
-    return EmbeddedSegmenter(RedNetwork(), size=64, mirror=False)  # type: ignore[arg-type]
+    return EmbeddedSegmenter(RedNetwork(), size=64, mirror=False, larger_size=None)  # type: ignore[arg-type]
 
 
 def dark(height: int, width: int) -> np.ndarray:
@@ -107,18 +109,36 @@ def test_joints_for_a_known_mask(segmenter: EmbeddedSegmenter) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_real_network(dtype: torch.dtype) -> None:
-    everything = EmbeddedSegmenter(segmenter_network(finds=True).to(dtype), size=64)
+    everything = EmbeddedSegmenter(segmenter_network(finds=True).to(dtype), size=64, larger_size=96)
     assert everything(photograph()).modal_mask.all()
-    nothing = EmbeddedSegmenter(segmenter_network(finds=False).to(dtype), size=64)
+    nothing = EmbeddedSegmenter(segmenter_network(finds=False).to(dtype), size=64, larger_size=96)
     with pytest.raises(InputError):
         nothing(photograph())
 
 
 def test_a_mirrored_photograph_gets_the_mirrored_person() -> None:
     torch.manual_seed(0)
-    segmenter = EmbeddedSegmenter(SegmenterNetwork(SegmenterConfig(decoder_channels=(8, 8, 8))), size=64)
+    network = SegmenterNetwork(SegmenterConfig(decoder_channels=(8, 8, 8)))
+    segmenter = EmbeddedSegmenter(network, size=64, larger_size=96)
     image = photograph(64, 64)
-    mask, joints = segmenter._infer(image, np.ones((64, 64), bool))
-    mirrored_mask, mirrored_joints = segmenter._infer(image[:, ::-1].copy(), np.ones((64, 64), bool))
-    np.testing.assert_allclose(mirrored_mask[:, ::-1], mask, atol=1e-4)
-    np.testing.assert_allclose(mirrored_joints[:, :, ::-1], joints[list(FLIPPED_JOINTS)], atol=1e-3)
+    look, mirrored = segmenter._look(image, None), segmenter._look(image[:, ::-1].copy(), None)
+    assert look.probability.any()
+    np.testing.assert_allclose(mirrored.probability[:, ::-1], look.probability, atol=1e-4)
+    expected = look.joint_heatmap_logits[list(FLIPPED_JOINTS)]
+    np.testing.assert_allclose(mirrored.joint_heatmap_logits[:, :, ::-1], expected, atol=1e-3)
+
+
+def test_two_sizes_are_averaged() -> None:
+    """A network that is sure at its own size and says the contrary, twice as sure, at the larger one."""
+
+    class BySize(RedNetwork):
+        def forward(self, image: torch.Tensor, box: torch.Tensor) -> SegmenterOutput:
+            output, side = super().forward(image, box), image.shape[-1]
+            return replace(output, modal_logits=output.modal_logits * (1.0 if side == 64 else -2.0))
+
+    image, mask = with_red_person(dark(64, 64), (16, 16, 48, 60))
+    alone, both = (
+        EmbeddedSegmenter(BySize(), size=64, mirror=False, larger_size=larger)._look(image, None).mask  # type: ignore[arg-type]
+        for larger in (None, 128)
+    )
+    assert iou(alone, mask) > 0.9 and iou(both, ~mask) > 0.9
