@@ -10,6 +10,8 @@ from tiny_data import write_coco, write_people
 
 from deocclude.cli.main import main
 from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
+from deocclude.training.config import TrainingConfig
+from deocclude.training.setup import build_synthesis
 from deocclude.training.templates import load_templates, save_templates
 from deocclude.weights import load_network, save_network
 
@@ -66,11 +68,40 @@ def test_rgb_completion_with_the_papers_losses_and_stage_1s_parsing(pictures: li
     assert header == "step,seconds,learning_rate,l1,perceptual,style,adversarial,discriminator"
 
 
+def test_an_ablation_row_without_adversary(pictures: list[str], tmp_path: Path) -> None:
+    options = ("--config", "compact-baseline", "--losses", "no-adversary", "--templates", "none")
+    assert train("mask-completion", pictures, tmp_path, *options) == 0
+    network, _ = load_network(tmp_path / "network.safetensors", expected="MaskCompletionNetwork")
+    assert not network.config.modal_branch and not network.config.parsing
+    assert (tmp_path / "losses.csv").read_text().startswith("step,seconds,learning_rate,amodal,l1,perceptual\n")
+
+
 def test_the_segmenter_starts_from_given_weights(pictures: list[str], tmp_path: Path) -> None:
     assert train("segmenter", pictures, tmp_path / "first") == 0
     weights = tmp_path / "first" / "network.safetensors"
     assert train("segmenter", pictures, tmp_path / "second", "--from", str(weights)) == 0
     load_network(tmp_path / "second" / "network.safetensors", expected="SegmenterNetwork")
+
+
+def test_hand_drawn_masks_alone_and_the_same_photographs_kept_aside(tmp_path: Path) -> None:
+    write_people(tmp_path / "ccp", 16, size_hw=(64, 48))
+    index = tmp_path / "ccp" / "index.csv"
+    index.write_text(index.read_text().replace("000,train,annotated", "000,train,pseudo"))
+    index.write_text(index.read_text().replace("006,train,annotated", "006,train,pseudo"))
+    coco, images = write_coco(tmp_path, person=False)
+    stores = [
+        build_synthesis(
+            *(tmp_path / "ccp", coco, images, TrainingConfig(validation_people=2)),
+            limit=None,
+            device=torch.device("cpu"),
+            coco_people=None,
+            hand_drawn=hand_drawn,
+        ).photos
+        for hand_drawn in (False, True)
+    ]
+    assert len(stores[0]) == 8
+    kept = [0, 1, 2, 4, 5, 6, 7]  # the first is kept aside whoever drew its mask; the fourth is 006
+    assert torch.equal(stores[1].images, stores[0].images[kept])
 
 
 def test_templates_are_written_once(pictures: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,14 @@ def test_parameter_counts() -> None:
     assert num_parameters(MASK_COMPLETION_PRESETS["compact"]) == 6_898_008
 
 
+def test_rows_by_name() -> None:
+    rows = {"baseline", "modal", "parsing", "templates", "inverse-l2", "inner-softmax"}
+    assert {name.removeprefix("compact-") for name in MASK_COMPLETION_PRESETS if name.startswith("compact-")} == rows
+    baseline = MASK_COMPLETION_PRESETS["paper-baseline"]
+    assert (baseline.modal_branch, baseline.parsing, baseline.num_templates) == (False, False, 0)
+    assert baseline.base_channels == MASK_COMPLETION_PRESETS["paper"].base_channels
+
+
 TABLE_4 = {
     "baseline": {"modal_branch": False, "parsing": False, "num_templates": 0},
     "modal head": {"parsing": False, "num_templates": 0},

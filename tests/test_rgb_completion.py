@@ -65,6 +65,15 @@ def test_compact_size() -> None:
     assert 3e6 < count(RgbCompletionNetwork(COMPACT)) < 5e6
 
 
+def test_rows_by_name() -> None:
+    """Tables 5 and 6: the streams alone see all of the background, which is their row's."""
+    rows = {name: config for name, config in RGB_COMPLETION_PRESETS.items() if name.startswith("compact-")}
+    assert len(rows) == 7 + 4 and all(config.copied_colours == 0 for config in rows.values())
+    assert rows["compact-w-0.3"].combine == "none" and rows["compact-w-0.3"].background_weight == 0.3
+    assert rows["compact-body"].combine == "body" and rows["compact-body"].background_weight == 1
+    assert replace(rows["compact-fused"], copied_colours=4) == COMPACT
+
+
 @pytest.mark.parametrize("config", [TINY, COPYING], ids=["paper", "copying"])
 @pytest.mark.parametrize("training", [False, True])
 def test_what_the_occluder_looks_like_never_matters(training: bool, config: RgbCompletionConfig) -> None:

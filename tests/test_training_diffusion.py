@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_the_prior_is_asked_once_and_remembered(tmp_path: Path) -> None:
 
     samples, anything = fixed(), torch.Generator()
     for _ in range(2):  # as after a kill: another cache over the same folder
-        cache = PriorCache(tmp_path, prior, "a prior")
+        cache = PriorCache(tmp_path, prior, "a prior", count=6)
         batch = samples(torch.tensor([5, 3]), 64, anything)
         kept, fresh = cache(batch), prior(batch)
         for one, other in zip((*kept.features, *kept.attention), (*fresh.features, *fresh.attention), strict=True):
@@ -84,7 +85,21 @@ def test_the_prior_is_asked_once_and_remembered(tmp_path: Path) -> None:
     assert asked == [5, 3, 5, 3, 5, 3]  # once by the cache, twice by this test
     assert not torch.equal(cache(samples(torch.tensor([3]), 64, anything)).features[0], kept.features[0][:1])
     with pytest.raises(InputError, match="made from other samples or another prior"):
-        PriorCache(tmp_path, prior, "another prior")
+        PriorCache(tmp_path, prior, "another prior", count=6)
+
+
+def test_a_cache_that_would_not_fit_is_refused_after_its_first_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prior(batch: SynthesisBatch) -> PriorFeatures:
+        maps = [torch.zeros(len(batch.occluded), 3, side, side) for side in (4, 8, 16, 32)]
+        return PriorFeatures((maps[0], maps[1], maps[2], maps[3]), (maps[1], maps[2]))
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100_000))
+    batch = fixed()(torch.tensor([5, 3]), 64, torch.Generator())
+    PriorCache(tmp_path / "few", prior, "a prior", count=6)(batch)
+    with pytest.raises(InputError, match=r"a million: 1000000 samples need .* GB more, and 0.0 GB are free"):
+        PriorCache(tmp_path / "a million", prior, "a prior", count=1_000_000)(batch)
 
 
 def test_inaccurate_masks_grow_by_5_to_30_percent() -> None:
@@ -184,6 +199,14 @@ def test_each_design_trains(
     assert (run / "losses.csv").read_text().splitlines()[0] == f"step,seconds,learning_rate,{losses}"
 
 
+def test_a_narrow_design_without_prior(pictures: list[str], tmp_path: Path) -> None:
+    options = ("--family", "diffusion", "--prior", "none", "--width", "0.125", "--output", str(tmp_path))
+    assert main(["train", "mask-completion", *pictures, *TWO_STEPS, *options]) == 0
+    trained, _ = load_network(tmp_path / "network.safetensors", expected="PriorUNet")
+    assert not trained.config.has_prior and trained.config.inputs == ("modal_mask", "joints")
+    assert trained.config.encoder == (4, 8, 16, 32, 32, 32, 32) and trained.config.decoder == (48, 32, 16, 8, 4, 4)
+
+
 def test_a_kept_prior_changes_nothing_but_the_last_digits(pictures: list[str], tmp_path: Path) -> None:
     """Twice over the same folder: computed and kept, then read."""
     for name in ("one", "two"):
@@ -211,7 +234,9 @@ def test_a_kept_prior_changes_nothing_but_the_last_digits(pictures: list[str], t
         (["mask-completion", *DIFFUSION, "--vgg16", "a"], "--vgg16 is for a design that paints"),
         (["mask-completion", *DIFFUSION, "--design", "mask-2", "--sub-joints", "3"], "draws no joints"),
         (["mask-completion", *DIFFUSION, "--inaccurate-masks", "2"], "inaccurate_masks must be in [0, 1], got 2.0"),
+        (["mask-completion", *DIFFUSION, "--width", "0"], "width must be above 0 and at most 1, got 0.0"),
         (["rgb-completion", "--family", "diffusion", "--prior", "sd15"], "leave --prior sd15 out"),
+        (["rgb-completion", "--family", "diffusion", "--prior", "none"], "leave --prior none out"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(

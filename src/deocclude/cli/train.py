@@ -31,7 +31,7 @@ _NETWORKS_OF = {
     "vgg16": _COMPLETION,
 }
 """Options that not every network has, and the networks that have them. Their default is None: not given."""
-_FEEDFORWARD_OPTIONS = ("config", "losses", "templates", "mask-network")
+_FEEDFORWARD_OPTIONS = ("config", "losses", "templates", "mask-network", "hand-drawn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="of the run; an unfinished one goes on"
     )
     parser.add_argument(
-        "--config", choices=["compact", "paper"], help="size of a new completion network (default: compact)"
+        "--config",
+        metavar="NAME",
+        help="of a new completion network: compact (the default), paper, or an ablation such as compact-baseline",
     )
     parser.add_argument(
-        "--losses", choices=["compact", "paper"], help="weights of a completion network's loss terms (default: compact)"
+        "--losses",
+        choices=["compact", "paper", "no-adversary"],
+        help="weights of a completion network's loss terms; no-adversary: the paper's without it (default: compact)",
     )
     parser.add_argument("--from", dest="start", type=Path, metavar="FILE", help="weights to start from (safetensors)")
     parser.add_argument(
@@ -67,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vgg16", type=Path, metavar="FILE", help="VGG16 for --losses paper (default: EfficientNet-Lite0)"
+    )
+    parser.add_argument(
+        "--hand-drawn",
+        action="store_true",
+        default=None,
+        help="only photographs whose masks people drew, not a segmenter",
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, … (default: the best there is)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for a GPU or a CPU that has it")
@@ -117,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         device=device,
         coco_people="modal" if args.network == "segmenter" else "amodal",
+        hand_drawn=bool(args.hand_drawn),
     )
     weights = train(task, synthesis, config, args.output, bf16=args.bf16)
     print(f"weights: {weights}")
@@ -171,8 +182,8 @@ def _refuse_unused_options(args: argparse.Namespace) -> None:
             raise InputError(f"--{option} is for {' and '.join(_NETWORKS_OF[option])}; {args.network} has none")
         if args.start is not None and option in ("config", "templates"):
             raise InputError(f"the weights of --from bring their own {option}; leave --{option} out")
-    if args.vgg16 is not None and args.losses != "paper":
-        raise InputError("--vgg16 is for --losses paper; the compact losses compare no features")
+    if args.vgg16 is not None and args.losses not in ("paper", "no-adversary"):
+        raise InputError("--vgg16 is for --losses paper and no-adversary; the compact losses compare no features")
     if args.network == "mask-completion" and args.start is None and args.templates is None:
         raise InputError(
             "a new mask-completion network needs --templates FILE (see 'deocclude templates') or the word none"

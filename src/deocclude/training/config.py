@@ -89,8 +89,10 @@ class DiffusionChoice:
 
     design: str | None = None
     """diffusion (none), mask-1, mask-2, mask-3 or one-stage; rgb-completion has two-stage-unet alone."""
-    prior: Literal["dpmesh", "sd15", "tiny"] = "dpmesh"
-    """The frozen networks; tiny is a seeded miniature to try it out."""
+    prior: Literal["dpmesh", "sd15", "tiny", "none"] = "dpmesh"
+    """The frozen networks; tiny is a seeded miniature to try it out; none trains the design without F and T."""
+    width: float = 1.0
+    """Share of the design's channels, for trials that a small machine can do."""
     joints: Literal["embedded", "labels"] = "embedded"
     """Found in the occluded picture, or given."""
     mask_loss: Literal["bce", "ce"] = "bce"
@@ -113,3 +115,5 @@ class DiffusionChoice:
     def __post_init__(self) -> None:
         if not 0 <= self.inaccurate_masks <= 1:
             raise ValueError(f"inaccurate_masks must be in [0, 1], got {self.inaccurate_masks}")
+        if not 0 < self.width <= 1:
+            raise ValueError(f"width must be above 0 and at most 1, got {self.width}")

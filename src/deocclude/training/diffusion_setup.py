@@ -63,7 +63,8 @@ def build_diffusion_training(
     joints_of = _joints(choice, device)
     prior = _prior(network, choice, unet.config, joints_of, device)
     if prior is not None and choice.cache is not None:
-        prior = PriorCache(choice.cache, prior, _made_from(network, choice, pictures, config, limit))
+        made_from = _made_from(network, choice, pictures, config, limit)
+        prior = PriorCache(choice.cache, prior, made_from, count=choice.samples)
     task = _task(unet, choice, prior, joints_of, vgg16, device)
     synthesis = build_synthesis(*pictures, config, limit=limit, device=device, coco_people=None, how=SYNTHESIS)
     if choice.cache is None:
@@ -145,11 +146,19 @@ def _design(network: Network, choice: DiffusionChoice) -> PriorUNetConfig:
         raise InputError(str(error)) from error
     if choice.heatmap_sigma is not None:
         design = replace(design, heatmap_sigma=choice.heatmap_sigma)
+    if choice.width != 1:
+        design = replace(design, encoder=_narrowed(design.encoder, choice), decoder=_narrowed(design.decoder, choice))
+    if network == "rgb-completion" and choice.prior in ("sd15", "none"):
+        raise InputError(f"rgb-completion has stage 2's own prior; leave --prior {choice.prior} out")
+    if choice.prior == "none":
+        return replace(design, has_prior=False)
     if choice.prior == "tiny":
         return diffusion_tiny.tiny_unet_config(design)
-    if network == "rgb-completion" and choice.prior == "sd15":
-        raise InputError("rgb-completion has stage 2's own prior; leave --prior sd15 out")
     return design if network == "rgb-completion" else diffusion_stages.with_profile(design, choice.prior)
+
+
+def _narrowed(channels: tuple[int, ...], choice: DiffusionChoice) -> tuple[int, ...]:
+    return tuple(max(4, round(count * choice.width)) for count in channels)
 
 
 def _joints(choice: DiffusionChoice, device: torch.device) -> JointsOf:
@@ -162,7 +171,7 @@ def _joints(choice: DiffusionChoice, device: torch.device) -> JointsOf:
 def _prior(
     network: Network, choice: DiffusionChoice, design: PriorUNetConfig, joints_of: JointsOf, device: torch.device
 ) -> PriorOf | None:
-    """The frozen networks, in float32; None for the design that has none."""
+    """The frozen networks, in float32; None for a design that has none."""
     if not design.has_prior:
         if choice.cache is not None:
             raise InputError("this design has no prior to keep; leave --cache out")
@@ -178,4 +187,5 @@ def _prior(
         return features
     if choice.prior == "tiny":
         return prior_of(diffusion_tiny.tiny_body_prior().to(device), joints_of)
+    assert choice.prior != "none", "a design without a prior"
     return prior_of(diffusion_stages.load_body_prior(choice.prior, design.heatmap_sigma).to(device), joints_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,10 +59,12 @@ class PriorCache:
     """What `prior` says of fixed samples, computed once and kept on disk in float16, one file a sample.
 
     made_from: all that decides it, as a sentence; a folder that was made from something else is refused (InputError).
+    count: of the samples. The first that is written tells whether all will fit on the disk (InputError).
     """
 
-    def __init__(self, folder: Path, prior: PriorOf, made_from: str) -> None:
-        self.folder, self.prior = folder, prior
+    def __init__(self, folder: Path, prior: PriorOf, made_from: str, *, count: int) -> None:
+        self.folder, self.prior, self.count = folder, prior, count
+        self._is_known_to_fit = False
         folder.mkdir(parents=True, exist_ok=True)
         record = folder / "made_from.txt"
         if not record.exists():
@@ -86,3 +89,15 @@ class PriorCache:
             named |= {f"T_{level}": value[row] for level, value in enumerate(features.attention)}
             with written_whole(path) as unfinished:
                 save_file({key: value.half().cpu().contiguous() for key, value in named.items()}, unfinished)
+            if not self._is_known_to_fit:
+                self._check_space(path.stat().st_size)
+                self._is_known_to_fit = True
+
+    def _check_space(self, sample_bytes: int) -> None:
+        left = self.count - sum(1 for _ in self.folder.glob("*.safetensors"))
+        free = shutil.disk_usage(self.folder).free
+        if left * sample_bytes > free:
+            raise InputError(
+                f"{self.folder}: {self.count} samples need {left * sample_bytes / 1024**3:.1f} GB more, and "
+                f"{free / 1024**3:.1f} GB are free; give fewer --samples or another --cache"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -20,10 +20,20 @@ from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfi
 from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features, imagenet_state_dict
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
-from deocclude.training.store import join, load_backgrounds, load_coco_people, load_occluders, load_photos
+from deocclude.training.store import (
+    is_hand_drawn,
+    join,
+    load_backgrounds,
+    load_coco_people,
+    load_occluders,
+    load_photos,
+)
 from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
 from deocclude.training.templates import load_templates
 from deocclude.weights import load_network
+
+Config = TypeVar("Config")
+LossConfig = TypeVar("LossConfig", MaskLossConfig, RgbLossConfig)
 
 NUM_PEOPLE_AS_OCCLUDERS = 400
 NUM_SHAPES = 400
@@ -63,11 +73,13 @@ def build_synthesis(
     device: torch.device,
     coco_people: Literal["modal", "amodal"] | None,
     how: BatchSynthesisConfig | None = None,
+    hand_drawn: bool = False,
 ) -> BatchSynthesis:
     """Photographs and occluders on the training device.
 
     coco_people: take the occluders' COCO people too (`COCO_REPEATS` times), for a network that learns their modal masks
         or one that learns amodal ones. how: the pictures are made; the feed-forward networks' way by default.
+    hand_drawn: train on the photographs whose masks people drew alone; those kept aside stay the same.
 
     Raises InputError for files that cannot be used and too few photographs.
     """
@@ -81,6 +93,11 @@ def build_synthesis(
         num_shapes=NUM_SHAPES,
         seed=config.seed,
     )
+    if hand_drawn:
+        kept = is_hand_drawn(photos)
+        kept[: config.validation_people] = True
+        photos = photos.select(kept.nonzero().squeeze(1))
+        check_enough_photographs(len(photos), config)
     if coco_people is not None:
         others = load_coco_people(occluders, occluder_images, score_others=coco_people == "modal")
         photos = join([photos, *others * COCO_REPEATS])
@@ -99,24 +116,38 @@ def build_task(
     vgg16: Path | None,
     device: torch.device,
 ) -> Task:
-    """The network, fresh (its weights follow torch's seed) or from `start`, with its losses."""
+    """The network, fresh (its weights follow torch's seed) or from `start`, with its losses.
+
+    config: of a new completion network, by name. losses: `compact`, `paper`, or `no-adversary`, the paper's without it.
+    Raises InputError for an unknown configuration and weights that cannot be used.
+    """
     if network == "segmenter":
         return _segmenter_task(start)
-    paper = losses == "paper"
     if network == "mask-completion":
-        mask_losses = MaskLossConfig() if paper else COMPACT_MASK_LOSSES
+        mask_losses = _losses(MaskLossConfig(), COMPACT_MASK_LOSSES, losses)
         features = _features(vgg16, device) if mask_losses.perceptual else None
         return MaskCompletionTask(_mask_network(config, start, templates), mask_losses, features=features)
-    rgb_losses = RgbLossConfig() if paper else COMPACT_RGB_LOSSES
+    rgb_losses = _losses(RgbLossConfig(), COMPACT_RGB_LOSSES, losses)
     features = _features(vgg16, device) if rgb_losses.perceptual or rgb_losses.style else None
     parser = None
     if mask_network is not None:
         parser = load_network(mask_network, expected="MaskCompletionNetwork")[0]
         parser.to(device, memory_format=torch.channels_last)
-    rgb_network = RgbCompletionNetwork(RGB_COMPLETION_PRESETS[config])
     if start is not None:
         rgb_network = load_network(start, expected="RgbCompletionNetwork")[0]
+    else:
+        rgb_network = RgbCompletionNetwork(_named(RGB_COMPLETION_PRESETS, config))
     return RgbCompletionTask(rgb_network, rgb_losses, features=features, mask_network=parser)
+
+
+def _losses(paper: LossConfig, compact: LossConfig, name: str) -> LossConfig:
+    return {"paper": paper, "compact": compact, "no-adversary": replace(paper, adversarial=0.0)}[name]
+
+
+def _named(presets: dict[str, Config], name: str) -> Config:
+    if name not in presets:
+        raise InputError(f"no configuration '{name}' of this network; choose from {', '.join(presets)}")
+    return presets[name]
 
 
 def _segmenter_task(start: Path | None) -> SegmenterTask:
@@ -130,7 +161,7 @@ def _segmenter_task(start: Path | None) -> SegmenterTask:
 def _mask_network(config: str, start: Path | None, templates: Path | None) -> MaskCompletionNetwork:
     if start is not None:
         return load_network(start, expected="MaskCompletionNetwork")[0]
-    chosen = MASK_COMPLETION_PRESETS[config]
+    chosen = _named(MASK_COMPLETION_PRESETS, config)
     if templates is None:
         return MaskCompletionNetwork(replace(chosen, num_templates=0))
     centres = load_templates(templates)

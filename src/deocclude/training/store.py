@@ -114,6 +114,12 @@ def letterbox(array: np.ndarray, size: int, resampling: Image.Resampling) -> np.
     return canvas
 
 
+def is_hand_drawn(photos: PhotoStore) -> Tensor:
+    """Whose masks people drew, bool (N,): CCP has a parsing for those alone."""
+    is_part = (photos.parsing > 0) & (photos.parsing != IGNORE_LABEL)  # the letterbox's bars are background
+    return is_part.flatten(1).any(dim=1)
+
+
 def load_coco_people(coco_json: Path, coco_images: Path, *, score_others: bool) -> list[PhotoStore]:
     """People of a COCO file as they are: often occluded already, so their labels are modal.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +45,26 @@ class MaskCompletionConfig:
             raise ValueError("base_channels and stride must be at least 1, num_templates at least 0")
 
 
-MASK_COMPLETION_PRESETS = {
+_SIZES = {
     "paper": MaskCompletionConfig(),
     "compact": replace(MaskCompletionConfig(), base_channels=32, stride=4),
 }
+_ROWS: dict[str, dict[str, Any]] = {
+    "baseline": {"modal_branch": False, "parsing": False, "num_templates": 0},
+    "modal": {"parsing": False, "num_templates": 0},
+    "parsing": {"num_templates": 0},
+    "templates": {"parsing": False},
+    "inverse-l2": {"template_weighting": "inverse_l2"},
+    "inner-softmax": {"template_weighting": "inner_softmax"},
+}
+MASK_COMPLETION_PRESETS = {
+    **_SIZES,
+    **{
+        f"{size}-{row}": replace(config, **changes) for size, config in _SIZES.items() for row, changes in _ROWS.items()
+    },
+}
+"""By size, and by size and row: Table 4's networks without all parts (its discriminator is a loss), and the other
+weightings of the templates."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +77,23 @@ class RgbCompletionConfig:
 
 PAPER = RgbCompletionConfig()
 COMPACT = replace(PAPER, channels=28, levels=6, key_reduction=7, copied_colours=4)
-RGB_COMPLETION_PRESETS = {"paper": PAPER, "compact": COMPACT}
+_WITHOUT_COPYING = {"paper": PAPER, "compact": replace(COMPACT, copied_colours=0)}
+_ROWS: dict[str, dict[str, Any]] = {
+    **{f"w-{w:g}": {"combine": "none", "background_weight": w} for w in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)},
+    **{stream: {"combine": stream, "background_weight": 1.0} for stream in ("body", "spatial")},
+    **{both: {"combine": both} for both in ("cascaded", "fused")},
+}
+RGB_COMPLETION_PRESETS = {
+    "paper": PAPER,
+    "compact": COMPACT,
+    **{
+        f"{size}-{row}": replace(config, **changes)
+        for size, config in _WITHOUT_COPYING.items()
+        for row, changes in _ROWS.items()
+    },
+}
+"""By size, and by size and row: Table 5's weights of the background, without attention, and Table 6's attention, whose
+two streams alone see all of the background. The rows copy no colours, as the paper does not."""
 
 
 def dim_background(image: Tensor, amodal_mask: Tensor, weight: float) -> Tensor:
