@@ -221,3 +221,12 @@ def test_the_original_formats_convert_and_load(capsys: pytest.CaptureFixture[str
     other = "sssd_c" if folder != "sssd_c" else "sssd_m"
     wrong = FIXTURES / other / "checkpoint.safetensors"
     assert "not a checkpoint of" in refused(capsys, "convert", kind, wrong, "--overwrite")
+
+
+@pytest.mark.parametrize(("folder", "name"), [("sssd_m", "sssd-mask"), ("sssd_c", "sssd-content")])
+def test_sssds_two_checkpoints_are_told_apart(capsys: pytest.CaptureFixture[str], folder: str, name: str) -> None:
+    path = FIXTURES / folder / "checkpoint.safetensors"
+    if not path.exists():
+        pytest.skip("needs ../shared/fixtures")
+    assert str(weights_path(name)) in shown(capsys, "convert", "sssd", str(path))
+    load_network(require(name))

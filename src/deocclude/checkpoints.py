@@ -89,10 +89,22 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, how, ignored)
 
 
+def check_kind(kind: str) -> None:
+    """Raises InputError for a kind of checkpoint that there is no converter for."""
+    if kind not in (*KINDS, "sssd"):
+        raise InputError(f"no converter '{kind}'; choose from {', '.join((*KINDS, 'sssd'))}")
+
+
+def told_apart(kind: str, tensors: Mapping[str, Tensor]) -> str:
+    """The kind itself; of `sssd`, which has two networks, the one whose layers these are."""
+    if kind != "sssd":
+        return kind
+    return "sssd-content" if any(".enc_1." in key for key in tensors) else "sssd-mask"
+
+
 def converter(kind: str) -> Callable[[Mapping[str, Tensor]], Converted]:
     """The function that makes a network of a checkpoint's tensors. Raises InputError for an unknown kind."""
-    if kind not in KINDS:
-        raise InputError(f"no converter '{kind}'; choose from {', '.join(KINDS)}")
+    check_kind(kind)
     module, function = KINDS[kind]
     return cast("Callable[[Mapping[str, Tensor]], Converted]", getattr(import_module(module), function))
 

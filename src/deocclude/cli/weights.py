@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     download = actions.add_parser("download", help="fetch what the hub serves of a preset, and verify it")
     download.add_argument("name", metavar="PRESET", help="a preset, or one of its weights by name")
     convert = actions.add_parser("convert", help="make weights of ours out of another project's checkpoint")
-    convert.add_argument("kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal, sssd-mask or sssd-content")
+    convert.add_argument("kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal or sssd (mask or content)")
     convert.add_argument("file", type=Path, metavar="FILE", help="the checkpoint (.ckpt, .pth, .tar, .safetensors)")
     convert.add_argument("--output", type=Path, metavar="FILE", help="default: where the presets look for it")
     convert.add_argument("--full", action="store_true", help="store float32, twice the size, instead of float16")
@@ -130,16 +130,17 @@ def _download(name: str) -> None:
 
 
 def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrite: bool) -> None:
-    from deocclude.checkpoints import converter, open_checkpoint
+    from deocclude.checkpoints import check_kind, converter, open_checkpoint, told_apart
     from deocclude.files import human_size
     from deocclude.weight_specs import weights_path
     from deocclude.weights import file_sha256, save_network
 
-    make_network = converter(kind)
-    output = output or weights_path(kind)
+    check_kind(kind)  # before gigabytes are read
+    checkpoint = open_checkpoint(path)
+    kind = told_apart(kind, checkpoint.tensors)
+    make_network, output = converter(kind), output or weights_path(kind)
     if output.exists() and not overwrite:
         raise InputError(f"{output}: there already; give another --output, or --overwrite to replace it")
-    checkpoint = open_checkpoint(path)
     print(f"read: {path} ({human_size(path.stat().st_size)}) {checkpoint.how}: tensors only, nothing in it was run")
     print(f"  sha256 {_identified(kind, file_sha256(path))}")
     try:
