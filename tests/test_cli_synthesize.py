@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from tiny_data import write_coco, write_people
 
 from deocclude.cli.main import main
+from deocclude.data.occluders import OccluderBank
 from deocclude.data.occlusion_set import OcclusionSet
+from deocclude.data.protocols import PROTOCOLS, even_bins
+from deocclude.data.synthesis import RATIO_BINS, SynthesisConfig
+from deocclude.errors import InputError
 from deocclude.masks import occlusion_ratio
 
 
@@ -90,6 +95,11 @@ def test_a_bad_file_is_reported_at_the_end(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ((), "give --count N, or --protocol"),
+        (("--protocol", "ahp-val", "--count", "3"), "leave --count out"),
+        (("--protocol", "ahp-val", "--bins", "paper"), "leave --bins out"),
+        (("--protocol", "ahp-val"), "at least 3 occluders"),
+        (("--protocol", "coco"), "ahp-val"),
         (("--count", "0"), "at least 1"),
         (("--count", "2", "--seed", "-1"), "at least 0"),
         (("--count", "2", "--bins", "even"), "even"),
@@ -110,6 +120,28 @@ def test_bad_input_writes_nothing(
     assert synthesize(sources, tmp_path / "set", *options) == 2
     assert complaint in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_the_protocol_of_the_validation_set(sources: list[str], tmp_path: Path) -> None:
+    """Four people stand for 297: each three times under different occluders, every range of ratios as often."""
+    code = synthesize(sources, tmp_path / "set", "--protocol", "ahp-val", "--people-as-occluders")
+    folder = OcclusionSet(tmp_path / "set")
+    assert code == 0 and len(folder) == 12
+    assert Counter(row["person"] for row in folder.rows) == {"000": 3, "001": 3, "002": 3, "003": 3}
+    for person in ("000", "001", "002", "003"):
+        assert len({row["occluder_id"] for row in folder.rows if row["person"] == person}) == 3
+    ratios = [occlusion_ratio(sample.modal, sample.amodal) for sample in folder]
+    per_bin = [sum(low < ratio <= high for ratio in ratios) for low, high in RATIO_BINS["paper", "val"]]
+    assert per_bin == [3, 3, 3, 3]
+
+
+def test_a_protocol_takes_no_more_people_than_it_says() -> None:
+    protocol = PROTOCOLS["ahp-val"]
+    bins = even_bins(protocol.configured(SynthesisConfig()), 891, seed=0)
+    assert sorted(Counter(bins).values()) == [222, 223, 223, 223]
+    assert bins == even_bins(protocol.configured(SynthesisConfig()), 891, seed=0)
+    with pytest.raises(InputError, match="at least 3 occluders"):
+        protocol.banks(OccluderBank([]))
 
 
 def test_an_existing_set_is_kept_unless_asked(

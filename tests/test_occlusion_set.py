@@ -213,3 +213,13 @@ def test_shared_bench(shared_data: Path) -> None:
         assert read.whole is not None
         assert np.array_equal(read.occluded[read.modal], read.whole[read.modal])
         assert 0 < occlusion_ratio(read.modal, read.amodal) < 0.6
+
+
+def test_a_person_whose_whole_nobody_knows(tmp_path: Path) -> None:
+    known = sample("known")
+    unknown = replace(sample("unknown"), amodal=known.modal, not_scored=~known.modal, is_amodal_known=False)
+    folder = write(tmp_path / "set", known, unknown)
+    assert [row["occlusion_ratio"] for row in folder.rows] == [known.row["occlusion_ratio"], ""]
+    assert [person.is_amodal_known for person in folder] == [True, False]
+    again = write(tmp_path / "again", replace(folder[1], is_amodal_known=True))
+    assert again[0].is_amodal_known and again.rows[0]["occlusion_ratio"] == "0.0000"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from deocclude.data.occluders import OccluderBank
     from deocclude.data.occlusion_set import OcclusionSample
+    from deocclude.data.pasting import RatioBin
     from deocclude.data.people import FolderPerson
     from deocclude.data.synthesis import SynthesisConfig
 
@@ -23,6 +24,8 @@ HELP = "Make an occlusion set: objects are pasted in front of people whose whole
 EXAMPLE = """
 deocclude synthesize --people people/ --occluders instances_val2017.json --occluder-images val2017/ \\
     --output set/ --count 200 --seed 0 --bins paper --split val
+deocclude synthesize --protocol ahp-val --people ahp-people/ --occluders instances_val2017.json \
+    --occluder-images val2017/ --output ahp-val/
 people/images/NAME.jpg has its mask at people/masks/NAME.png: 255 person, 0 background,
 128 not scored (a carried bag). The same seed writes the same bytes.
 """
@@ -30,11 +33,17 @@ people/images/NAME.jpg has its mask at people/masks/NAME.png: 255 person, 0 back
 
 @dataclass(frozen=True)
 class _Plan:
-    """What stays the same for every sample."""
+    """What stays the same for every sample.
+
+    people: in the order in which they come. banks: of the first time they come, of the second, … and over again.
+    bins: the ratio of each sample; None: drawn with the rest.
+    """
 
     people: list[FolderPerson]
-    bank: OccluderBank
+    banks: tuple[OccluderBank, ...]
+    bins: list[RatioBin] | None
     config: SynthesisConfig
+    count: int
     seed: int
     initial_masks: str
     parsing: bool
@@ -60,7 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", "-o", type=Path, required=True, metavar="SET", help="folder of the occlusion set")
-    output.add_argument("--count", type=positive, required=True, metavar="N", help="how many occluded people")
+    output.add_argument("--count", type=positive, metavar="N", help="how many occluded people")
+    output.add_argument(
+        "--protocol",
+        choices=("ahp-val",),
+        help="a fixed set instead of --count, --bins and --split. ahp-val, paper B's validation set: 297 people (or "
+        "all there are), 3 different occluders each, a quarter of them hidden by up to 0.1, 0.1-0.2, 0.3-0.4, 0.4-0.5",
+    )
     output.add_argument("--seed", type=natural, default=0, help="the same seed writes the same bytes")
     output.add_argument(
         "--initial-masks",
@@ -83,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(args)
     failures: dict[str, int] = {}
     with OcclusionSetWriter(args.output, overwrite=args.overwrite, image_format=args.image_format) as writer:
-        for index in tqdm(range(args.count), desc="synthesize", unit="person", disable=None):
+        for index in tqdm(range(plan.count), desc="synthesize", unit="person", disable=None):
             try:
                 sample = _make(plan, index)
             except InputError as error:
@@ -96,17 +111,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> _Plan:
+    import numpy as np
+
     from deocclude.cli.config_args import config_from_arguments
     from deocclude.data.occluders import OccluderBank
     from deocclude.data.people import read_people
+    from deocclude.data.protocols import PROTOCOLS, even_bins
     from deocclude.data.synthesis import SynthesisConfig
 
+    _check_choice(args)
     config = config_from_arguments(args, SynthesisConfig())
     people = read_people(args.people, args.people_split)
     bank = OccluderBank.from_coco(args.occluders, args.occluder_images)
     if args.people_as_occluders:
         bank = bank + OccluderBank.from_people(people)
-    return _Plan(people, bank, config, args.seed, args.initial_masks, args.parsing)
+    people = [people[index] for index in np.random.default_rng(args.seed).permutation(len(people))]
+    banks: tuple[OccluderBank, ...] = (bank,)
+    bins, count = None, args.count
+    if args.protocol is not None:
+        protocol = PROTOCOLS[args.protocol]
+        people, config, banks = people[: protocol.max_people], protocol.configured(config), protocol.banks(bank)
+        count = len(people) * protocol.num_occluders
+        bins = even_bins(config, count, args.seed)
+    return _Plan(people, banks, bins, config, count, args.seed, args.initial_masks, args.parsing)
+
+
+def _check_choice(args: argparse.Namespace) -> None:
+    if args.protocol is None and args.count is None:
+        raise InputError("how many? give --count N, or --protocol ahp-val")
+    said = [name for name in ("count", "bins", "split") if getattr(args, name, None) is not None]
+    if args.protocol is not None and said:
+        raise InputError(f"--protocol {args.protocol} says it already; leave --{said[0]} out")
 
 
 def _make(plan: _Plan, index: int) -> OcclusionSample:
@@ -115,18 +150,19 @@ def _make(plan: _Plan, index: int) -> OcclusionSample:
 
     from deocclude.data.synthesis import synthesize
 
-    order = np.random.default_rng(plan.seed).permutation(len(plan.people))
-    person = plan.people[order[index % len(order)]]
+    time, number = divmod(index, len(plan.people))
+    person = plan.people[number]
     photograph = person.load()
     rng = np.random.default_rng((plan.seed, index))
     try:
         made = synthesize(
             photograph,
-            plan.bank,
+            plan.banks[time % len(plan.banks)],
             plan.config,
             rng,
-            id=f"{person.id}_{index // len(order)}",
+            id=f"{person.id}_{time}",
             person_id=person.id,
+            bin=None if plan.bins is None else plan.bins[index],
         )
     except InputError as error:
         raise InputError(f"{person.image_path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Reader of COCO instance annotations: polygons, run lengths and person keypoints."""
+"""Reader of COCO instance annotations: segmentations and person keypoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deocclude.data.segmentations import decode_segmentation
 from deocclude.errors import InputError
 from deocclude.skeletons import BODY_25, COCO_17, NUM_JOINTS
 
@@ -36,8 +37,14 @@ class CocoInstance:
     image_hw: tuple[int, int]
 
     def mask(self) -> np.ndarray:
-        """The visible part of the object, bool (H, W). Decoded anew on each call."""
-        return decode_segmentation(self.segmentation, self.image_hw)
+        """The visible part of the object, bool (H, W). Decoded anew on each call.
+
+        Raises InputError for a segmentation that is none.
+        """
+        try:
+            return decode_segmentation(self.segmentation, self.image_hw)
+        except InputError as error:
+            raise InputError(f"COCO annotation {self.id} {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,23 +111,6 @@ def _instance(annotation: dict, category: str, size_hw: tuple[int, int]) -> Coco
         segmentation=annotation["segmentation"],
         image_hw=size_hw,
     )
-
-
-def decode_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
-    """Polygons or run lengths (compressed or not) to bool (H, W)."""
-    from pycocotools import mask as run_lengths
-
-    height, width = size_hw
-    if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-        if not polygons:
-            return np.zeros(size_hw, bool)
-        encoded = run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))
-    elif isinstance(segmentation["counts"], list):
-        encoded = run_lengths.frPyObjects(segmentation, height, width)
-    else:
-        encoded = segmentation
-    return run_lengths.decode(encoded).astype(bool)
 
 
 def body_25_from_coco(keypoints: np.ndarray) -> np.ndarray:

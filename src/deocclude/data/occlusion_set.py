@@ -1,6 +1,6 @@
 """The occlusion set: the folder that every command reads and writes.
 
-manifest.csv             id, occlusion_ratio, occluder, …
+manifest.csv             id, occlusion_ratio, occluder, …; truth: `modal` where nobody knows the whole person
 occluded/ID.(webp|png|jpg)   the picture with the occluder
 modal/ID.png             what is visible of the person: 255 / 0
 amodal/ID.png            the whole person: 255 / 0, 128 not scored
@@ -12,24 +12,24 @@ initial_modal/ID.png     the modal mask as a detector might give it, 255 / 0; op
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
+from deocclude.data.folder_writing import FolderWriter
 from deocclude.data.label_maps import NOT_SCORED, PERSON, read_label_map, read_person_map
 from deocclude.errors import InputError
-from deocclude.images import open_image, save_image
+from deocclude.images import open_image
 from deocclude.masks import occlusion_ratio
 
 PICTURE_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
 FOLDERS = ("occluded", "modal", "amodal", "whole", "parsing", "initial_modal")
 MANIFEST = "manifest.csv"
+TRUTH, MODAL_ALONE = "truth", "modal"
+"""Column of the manifest, and its value where nobody knows the whole person."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class OcclusionSample:
     row: the manifest's line.
     parsing: LIP-20 labels of the whole person, 255 ignore, uint8 (H, W), or None.
     initial_modal: the modal mask as a detector might give it, bool (H, W), or None.
+    is_amodal_known: False where nobody knows the whole person. `amodal` is then the modal mask, and the places where
+        the person may go on are not scored.
     """
 
     id: str
@@ -55,6 +57,7 @@ class OcclusionSample:
     row: dict[str, str] = field(default_factory=dict)
     parsing: np.ndarray | None = None
     initial_modal: np.ndarray | None = None
+    is_amodal_known: bool = True
 
 
 class OcclusionSet:
@@ -80,7 +83,7 @@ class OcclusionSet:
     def __getitem__(self, index: int) -> OcclusionSample:
         row = self.rows[index]
         id = row["id"]
-        occluded = open_image(self._occluded(id))
+        occluded = open_image(self.occluded_path(id))
         size_hw = occluded.shape[:2]
         labels = read_person_map(self.root / "amodal" / f"{id}.png", size_hw)
         amodal = labels == PERSON
@@ -94,9 +97,11 @@ class OcclusionSet:
             row=dict(row),
             parsing=self._optional_map("parsing", id, size_hw),
             initial_modal=None if (mask := self._optional_map("initial_modal", id, size_hw)) is None else mask >= 128,
+            is_amodal_known=row.get(TRUTH) != MODAL_ALONE,
         )
 
-    def _occluded(self, id: str) -> Path:
+    def occluded_path(self, id: str) -> Path:
+        """Where the picture with the occluder lies. Raises InputError where it does not."""
         path = self._picture("occluded", id)
         if path is None:
             place = self.root / "occluded" / id
@@ -156,95 +161,54 @@ def _check_id(id: str, where: Path) -> None:
         raise InputError(f"{where}: '{id}' cannot be an id; it must be a plain file name without suffix")
 
 
-class OcclusionSetWriter:
+class OcclusionSetWriter(FolderWriter):
     """Writes an occlusion set whole or not at all: `with OcclusionSetWriter(root) as writer: writer.write(sample)`.
 
-    Everything goes to a hidden folder beside `root`, which takes its place at the end of the `with` block; an
-    exception leaves nothing behind. `overwrite` replaces an older set, but no folder that holds anything else.
     image_format: of the pictures, both lossless; masks are PNG.
 
     Raises InputError for a place that is taken or cannot be written and for an id used twice, and ValueError
     for arrays that are not a sample.
     """
 
+    kind = "an occlusion set"
+    parts = frozenset({MANIFEST, *FOLDERS})
+
     def __init__(
         self, root: str | Path, *, overwrite: bool = False, image_format: Literal["png", "webp"] = "png"
     ) -> None:
-        self.root = Path(root).resolve()
+        super().__init__(root, overwrite=overwrite)
         self.suffix = f".{image_format}"
         self.rows: dict[str, dict[str, str]] = {}
-        _check_place(self.root, overwrite)
-        self._temporary = self.root.with_name(f".{self.root.name}.{os.getpid()}.partial")
-
-    def __enter__(self) -> Self:
-        try:
-            self._temporary.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"{self.root}: cannot be written ({error.strerror})") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._write_manifest()
-                self._move_into_place()
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write(self, sample: OcclusionSample) -> None:
-        """Add one person. The manifest's id and occlusion ratio are the sample's, the rest its row's."""
+        """Add one person. The manifest's id, occlusion ratio and truth are the sample's, the rest its row's."""
         _check_id(sample.id, self.root)
         if sample.id in self.rows:
             raise InputError(f"{self.root}: '{sample.id}' was written already")
         _check_sample(sample)
         labels = sample.amodal * np.uint8(PERSON) + sample.not_scored * np.uint8(NOT_SCORED)
-        self._save("amodal", sample.id, ".png", labels)
-        self._save("modal", sample.id, ".png", sample.modal)
-        self._save("occluded", sample.id, self.suffix, sample.occluded)
-        self._save("whole", sample.id, self.suffix, sample.whole)
-        self._save("parsing", sample.id, ".png", sample.parsing)
-        self._save("initial_modal", sample.id, ".png", sample.initial_modal)
-        ratio = f"{occlusion_ratio(sample.modal, sample.amodal):.4f}"
-        self.rows[sample.id] = {**sample.row, "id": sample.id, "occlusion_ratio": ratio}
+        self.save("amodal", f"{sample.id}.png", labels)
+        self.save("modal", f"{sample.id}.png", sample.modal)
+        self.save("occluded", f"{sample.id}{self.suffix}", sample.occluded)
+        if sample.whole is not None:
+            self.save("whole", f"{sample.id}{self.suffix}", sample.whole)
+        if sample.parsing is not None:
+            self.save("parsing", f"{sample.id}.png", sample.parsing)
+        if sample.initial_modal is not None:
+            self.save("initial_modal", f"{sample.id}.png", sample.initial_modal)
+        row = {key: value for key, value in sample.row.items() if key != TRUTH}
+        self.rows[sample.id] = {**row, "id": sample.id, **_truth_columns(sample)}
 
-    def _save(self, folder: str, id: str, suffix: str, array: np.ndarray | None) -> None:
-        if array is not None:
-            (self._temporary / folder).mkdir(exist_ok=True)
-            save_image(self._temporary / folder / f"{id}{suffix}", array)
-
-    def _write_manifest(self) -> None:
+    def finish(self) -> None:
+        """Write the manifest."""
         columns = dict.fromkeys(["id", "occlusion_ratio", *(key for row in self.rows.values() for key in row)])
-        with (self._temporary / MANIFEST).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows.values())
-
-    def _move_into_place(self) -> None:
-        # A folder cannot be replaced by a full one in one step: the older set steps aside first.
-        older = self.root.with_name(f"{self._temporary.name}.older")
-        try:
-            if self.root.exists():
-                os.replace(self.root, older)
-            os.replace(self._temporary, self.root)
-        except OSError as error:
-            if older.exists() and not self.root.exists():
-                os.replace(older, self.root)
-            raise InputError(f"{self.root}: cannot be written ({error.strerror})") from error
-        shutil.rmtree(older, ignore_errors=True)
+        self.save_table(MANIFEST, self.rows.values(), columns)
 
 
-def _check_place(root: Path, overwrite: bool) -> None:
-    if not root.exists():
-        return
-    if not root.is_dir():
-        raise InputError(f"{root}: exists already and is a file")
-    strangers = sorted({path.name for path in root.iterdir()} - {MANIFEST, *FOLDERS})
-    if strangers:
-        raise InputError(f"{root}: holds '{strangers[0]}', which is no part of an occlusion set; choose another folder")
-    if any(root.iterdir()) and not overwrite:
-        raise InputError(f"{root}: exists already; choose another folder or say --overwrite")
+def _truth_columns(sample: OcclusionSample) -> dict[str, str]:
+    if sample.is_amodal_known:
+        return {"occlusion_ratio": f"{occlusion_ratio(sample.modal, sample.amodal):.4f}"}
+    return {"occlusion_ratio": "", TRUTH: MODAL_ALONE}
 
 
 def _check_sample(sample: OcclusionSample) -> None:

@@ -91,8 +91,9 @@ def synthesize(
     *,
     id: str,
     person_id: str = "",
+    bin: RatioBin | None = None,
 ) -> Synthesis:
-    """One occluded person, its occlusion ratio in a bin drawn from `config.ratio_bins`.
+    """One occluded person, its occlusion ratio in `bin`, or in one drawn from `config.ratio_bins`.
 
     What is not scored (a carried bag) stays so whether or not it is hidden, and hiding it does not count. The
     occluder ends where the picture ends: no photograph shows an object on the black that pads its crop.
@@ -102,7 +103,7 @@ def synthesize(
     """
     person, frame = _view(person, config, rng)
     box = _box(person.person)
-    bin = config.ratio_bins[int(rng.integers(len(config.ratio_bins)))]
+    bin = bin or config.ratio_bins[int(rng.integers(len(config.ratio_bins)))]
     for _ in range(config.max_occluders):
         index = int(rng.integers(len(bank)))
         if bank.sources[index].source_id == person_id:
@@ -193,12 +194,12 @@ def _composed(
         not_scored=person.not_scored,
         whole=person.image,
         row={"occluder": occluder.name, "occluder_id": occluder.source_id},
-        parsing=_person_parsing(person),
+        parsing=person_parsing(person),
     )
     return Synthesis(sample, occluder_mask)
 
 
-def _person_parsing(person: PersonSample) -> np.ndarray | None:
+def person_parsing(person: PersonSample) -> np.ndarray | None:
     """Background outside the person, nothing said about what they carry."""
     if person.parsing is None:
         return None
