@@ -17,13 +17,20 @@ from deocclude.errors import InputError
 from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.mask_completion import PriorUNet
 from deocclude.models.diffusion.rgb_completion import RgbDenoiser, RgbDenoiserConfig
-from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig, make_controlnet
+from deocclude.models.diffusion.stable_diffusion import (
+    StableDiffusionConfig,
+    make_controlnet,
+    make_unet,
+    make_vae,
+)
+from deocclude.models.sdamodal import SdamodalConfig, SdamodalNetwork
 from deocclude.pipelines import diffusion_memory
 from deocclude.pipelines.diffusion_memory import PARAMETERS, RGB_WORK, U_MASK_PARAMETERS, Choice, check_memory
 from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, U_MASK, U_RGB, with_profile
 from deocclude.presets import RgbOptions
-from deocclude.registry import DIFFUSION_MASK_STAGES, DIFFUSION_RGB_STAGES
-from deocclude.weight_specs import WeightSpec
+from deocclude.registry import DIFFUSION_MASK_STAGES, DIFFUSION_RGB_STAGES, LARGE_BASELINES
+from deocclude.registry import check_memory as check_stages
+from deocclude.weight_specs import BASELINE_WEIGHTS, WeightSpec
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GB = 1_000_000_000
@@ -59,6 +66,45 @@ def test_the_figures_are_those_of_other_peoples_networks() -> None:
     assert PARAMETERS["clip-text"] == count(CLIPTextModelWithProjection(text))
     blip = BlipConfig(text_config={"encoder_hidden_size": 768}, vision_config={"image_size": 384})
     assert PARAMETERS["blip-vqa"] == count(BlipForQuestionAnswering(blip))
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_the_figures_of_the_baselines() -> None:
+    """By their classes at the published sizes; FLUX.2's are half of the bytes of its files in bfloat16, too."""
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, Qwen3Config, Qwen3ForCausalLM
+
+    config = StableDiffusionConfig()
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    parts = make_unet(config, in_channels=9), make_vae(config), CLIPTextModel(text)
+    assert PARAMETERS["sd15-inpaint"] == sum(map(count, parts))
+    unet = UNet2DConditionModel(
+        cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
+    )
+    assert PARAMETERS["sd21"] == count(unet) + count(make_vae(config))
+    assert PARAMETERS["sdamodal"] == count(SdamodalNetwork(SdamodalConfig()))
+    transformer = Flux2Transformer2DModel(
+        in_channels=128,
+        num_layers=5,
+        num_single_layers=20,
+        num_attention_heads=24,
+        joint_attention_dim=7680,
+        guidance_embeds=False,
+    )
+    qwen = Qwen3Config(
+        vocab_size=151_936,
+        hidden_size=2560,
+        intermediate_size=9728,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
+    parts = transformer, Qwen3ForCausalLM(qwen), AutoencoderKLFlux2()
+    assert PARAMETERS["flux2-klein"] == sum(map(count, parts))
+    for parameters, bytes_ in zip(map(count, parts), (7_751_109_744, 8_044_981_992, 168_120_878), strict=True):
+        assert 0 <= bytes_ - 2 * parameters < 60_000  # the header
 
 
 @pytest.fixture
@@ -117,6 +163,26 @@ def test_every_stage_has_its_figures(mask_stage: str, rgb_stage: str) -> None:
     needed = Choice(mask_stage, rgb_stage, CPU, torch.float32).needed
     is_large = mask_stage in MASK_STAGE_CONFIGS or rgb_stage in RGB_STAGE_CONFIGS or rgb_stage == "two-stage-unet"
     assert (needed > 0) == is_large
+
+
+@pytest.mark.parametrize("name", [*BASELINE_WEIGHTS["mask"], *BASELINE_WEIGHTS["RGB"]])
+def test_every_large_baseline_has_its_figures(name: str, free: dict[str, int | None]) -> None:
+    free["cpu"] = GB // 2
+    for stage, chosen in (("mask", (name, "copy-input")), ("RGB", ("copy-input", name))):
+        if name not in BASELINE_WEIGHTS[stage]:  # type: ignore[index]
+            continue
+        is_large = name in LARGE_BASELINES
+        assert (Choice(*chosen, CPU, torch.float32).needed > 0) == is_large
+        if is_large:
+            with pytest.raises(InputError, match="not enough memory on cpu"):
+                check_stages(*chosen, device=CPU)
+        else:
+            check_stages(*chosen, device=CPU)
+
+
+def test_networks_that_both_stages_share_count_once() -> None:
+    both, one = (Choice("amodal", rgb, CPU, torch.float32).needed for rgb in ("amodal", "copy-input"))
+    assert both == one == 4 * PARAMETERS["sd15-inpaint"] + RGB_WORK
 
 
 def test_the_prior_is_the_one_that_u_mask_was_trained_with(u_mask: Path) -> None:

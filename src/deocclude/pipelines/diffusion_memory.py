@@ -18,8 +18,9 @@ from deocclude.pipelines.diffusion_stages import (
     prior_profile,
     rgb_weights,
 )
+from deocclude.pipelines.own_weights import STAGE_2_PRIOR, Stage, prior_weights
 from deocclude.presets import RgbOptions
-from deocclude.weight_specs import require
+from deocclude.weight_specs import BASELINE_WEIGHTS, require
 from deocclude.weights import saved_config
 
 U_MASK_PARAMETERS = 18_020_321
@@ -31,10 +32,16 @@ PARAMETERS = {
     "clip-text": 123_650_304,
     "blip-vqa": 361_230_140,
     "u-rgb": U_MASK_PARAMETERS,
+    "sdamodal": 15_911_074,
+    "sd21": 949_564_587,  # its text encoder is asked once, for the empty sentence, and let go
+    "sd15-inpaint": 1_066_249_707,
+    "flux2-klein": 7_982_058_787,
     **{mask_weights(name)[0]: U_MASK_PARAMETERS for name in MASK_STAGE_CONFIGS},
 }
 """What each stage's weights hold in memory, counted on the networks' classes at their real size
 (tests/test_diffusion_memory.py). U_mask's relatives have about as many as U_mask."""
+
+_PAINTERS = {"pix2gestalt", "sd15-inpaint", "flux2-klein"}
 
 MASK_WORK, RGB_WORK = 750_000_000, 1_500_000_000
 """Bytes beside the weights in float32 at 256 px: 1.5 GB measured for a denoising step, which sees a person twice (with
@@ -61,7 +68,7 @@ class Choice:
     def needed(self) -> int:
         """Bytes of the diffusion stages' weights and work."""
         names = _weights(self)
-        work = RGB_WORK if "pix2gestalt" in names else MASK_WORK if names else 0
+        work = RGB_WORK if names & _PAINTERS else MASK_WORK if names else 0
         return (sum(PARAMETERS[name] for name in names) * 4 + work) * self.arithmetic.itemsize // 4
 
 
@@ -110,5 +117,18 @@ def _weights(choice: Choice) -> set[str]:
     if choice.rgb_stage in RGB_STAGE_CONFIGS:
         names |= {*rgb_weights(configured(RGB_STAGE_CONFIGS[choice.rgb_stage], choice.options))}
     elif choice.rgb_stage == "two-stage-unet":
-        names |= {"u-rgb", "pix2gestalt", "controlnet-seg", "clip-text"}
-    return names
+        names |= {"u-rgb", *STAGE_2_PRIOR}
+    return names | _other_weights(choice.mask_stage, "mask") | _other_weights(choice.rgb_stage, "RGB")
+
+
+def _other_weights(name: str, stage: Stage) -> set[str]:
+    """The same of another method's stage, small networks left out, and of a stage that is a user's own file."""
+    return set(BASELINE_WEIGHTS[stage].get(name, ())) & set(PARAMETERS) | _weights_of_file(name, stage)
+
+
+def _weights_of_file(name: str, stage: Stage) -> set[str]:
+    """The same of a stage that is a user's own file; none of one without a prior, which is small."""
+    prior = prior_weights(name, stage) if name.endswith(".safetensors") else ()
+    if not prior:
+        return set()
+    return {"u-mask", prior[0]} if stage == "mask" else {"u-rgb", *prior}  # plain SD reads CLIP's words once
