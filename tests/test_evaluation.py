@@ -28,11 +28,13 @@ from deocclude.evaluation.gallery import (
     photo_strips,
     set_strips,
 )
+from deocclude.evaluation.picture_networks import Comparisons
 from deocclude.evaluation.predict import Protocol, predict
 from deocclude.evaluation.predictions import Prediction, PredictionFolder
-from deocclude.evaluation.score import Scores, score_person, score_set, write_scores
+from deocclude.evaluation.score import Scores, score_person, score_set
+from deocclude.evaluation.score_files import read_rows, write_scores
 from deocclude.evaluation.sheets import TILE, contact_sheets
-from deocclude.evaluation.table import method_table, ratio_table
+from deocclude.evaluation.table import method_table, network_table, paired_table, ratio_table
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.types import MaskCompletion, Person
 
@@ -311,7 +313,140 @@ def test_a_prediction_of_another_size_is_named(people: OcclusionSet, predicted: 
     assert "10x10" in score_set(people, predicted).unreadable["person_1"]
 
 
+# --- candidates ---------------------------------------------------------------------------------------------
+
+
+class DrawsGreys:
+    """Paints the person in one grey a candidate, the lightest first."""
+
+    name, size = "greys", SIDE
+
+    def __call__(self, image, completion, *, words=None, generator=None) -> torch.Tensor:
+        return self.candidates(image, completion, 1)[:, 0]
+
+    def candidates(self, image, completion, count, *, words=None, generator=None) -> torch.Tensor:
+        greys = torch.linspace(0.9, 0.1, count).view(1, count, 1, 1, 1)
+        return greys.expand(len(image), count, *image.shape[1:])
+
+
+def drawing(num_candidates: int) -> Deoccluder:
+    return Deoccluder(None, ConvexHullMask(SIDE), DrawsGreys(), num_candidates=num_candidates)
+
+
+def test_the_first_and_the_best_of_n_are_scored_apart(people: OcclusionSet, tmp_path: Path) -> None:
+    """Both by hand: the first candidate, and of all the one nearest to the true picture."""
+    folder = PredictionFolder(tmp_path / "several")
+    predict(drawing(3), people, folder, Protocol())
+    summary = scored(folder, people)
+    rows = {row["id"]: row for row in read_rows(folder.root / "scores.csv")}
+
+    assert summary["settings"]["candidates"] == 3 and summary["overall"]["undefined"]["rgb_l1_best_of_n"] == 0
+    assert rows["person_0"]["rgb_l1_best_of_n"] == rows["person_0"]["rgb_l1"]  # nothing is hidden: one picture
+    for sample in list(people)[1:]:
+        prediction = folder.read(sample.id, (SIDE, SIDE))
+        each = [score_person(sample, replace(prediction, rgb=rgb)) for rgb in (prediction.rgb, *prediction.candidates)]
+        best = min(each, key=lambda row: row["rgb_l1"])
+        row = rows[sample.id]
+        assert len(each) == 3 and row["rgb_l1"] == pytest.approx(each[0]["rgb_l1"], rel=1e-5)
+        assert row["rgb_l1_best_of_n"] == pytest.approx(best["rgb_l1"], rel=1e-5) and best is not each[0]
+        assert row["psnr_best_of_n"] == pytest.approx(best["psnr"], rel=1e-5)
+        assert row["content_l1_best_of_n"] == pytest.approx(best["content_l1"], rel=1e-5)
+    assert "RGB L1, best of N" in method_table([folder.root])
+
+
+def test_one_candidate_has_no_best_of_n(people: OcclusionSet, predicted: PredictionFolder) -> None:
+    summary = scored(predicted, people)
+
+    assert summary["overall"]["rgb_l1_best_of_n_mean"] is None
+    assert "best of" not in method_table([predicted.root])
+    assert not (predicted.root / "candidates").exists()
+
+
+def test_fewer_candidates_leave_none_of_the_older_behind(people: OcclusionSet, tmp_path: Path) -> None:
+    folder = PredictionFolder(tmp_path / "again")
+    predict(drawing(4), people, folder, Protocol())
+    with pytest.raises(InputError, match="other candidates"):
+        predict(drawing(2), people, folder, Protocol())
+    predict(drawing(2), people, folder, Protocol(), overwrite=True)
+
+    assert len(folder.read("person_2", (SIDE, SIDE)).candidates) == 1
+    with pytest.raises(InputError, match="leave --candidates out"):
+        predict(drawing(2), people, PredictionFolder(tmp_path / "raw"), Protocol(raw=True))
+
+
+# --- networks that look at pictures -------------------------------------------------------------------------
+
+
+class Counts:
+    """Stands for a network: how many bytes of the two pictures differ."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def add(self, prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        self.seen.append(int((prediction != target).sum()))
+        return {"feature_distance_efficientnet_lite0": float(self.seen[-1])}
+
+    def set_figures(self) -> dict[str, dict[str, float]]:
+        return {"kid_efficientnet_lite0": {"mean": 0.5, "std": 0.25, "subset_size": 2}}
+
+
+def test_a_network_that_cannot_be_had_costs_a_sentence(
+    people: OcclusionSet, predicted: PredictionFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = Comparisons([Counts()], {"lpips_alexnet": "LPIPS: its weights are not on this machine"})
+    write_scores(score_set(people, predicted, comparisons=networks), predicted, set_name="set")
+    heads, _, row, *notes = network_table([predicted.root]).splitlines()
+    cells = dict(zip(*([cell.strip() for cell in line.strip("|").split("|")] for line in (heads, row)), strict=True))
+
+    assert cells["LPIPS ×1000 (AlexNet)"] == "not here" and cells["FID (InceptionV3)"] == "–"
+    assert cells["KID ×1000 (EfficientNet-Lite0)"] == "500.00 ± 250.00"
+    assert notes == ["", "not here: LPIPS: its weights are not on this machine"]
+    assert cells["feature distance ×1000 (EfficientNet-Lite0)"] == "0.00"  # a flat person, painted exactly
+    assert main(["table", str(predicted.root)]) == 0 and "500.00 ± 250.00" in capsys.readouterr().out
+
+
+def test_networks_see_no_pixel_that_is_not_scored(people: OcclusionSet) -> None:
+    sample, network = people[2], Counts()
+    painted = np.where(sample.not_scored[..., None], np.uint8(7), sample.whole)
+
+    score_person(sample, Prediction(sample.amodal | sample.not_scored, None, painted), comparisons=[network])
+
+    assert network.seen == [0]
+
+
 # --- table --------------------------------------------------------------------------------------------------
+
+
+def test_two_methods_are_compared_on_the_same_people(
+    people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = PredictionFolder(tmp_path / "copy-input")
+    predict(method(CopyInputMask(SIDE), CopyInputRgb(SIDE)), people, copied, Protocol(), limit=3)
+    for folder in (copied, predicted):
+        scored(folder, people)
+    mine, other = ({row["id"]: row for row in read_rows(one.root / "scores.csv")} for one in (predicted, copied))
+    differences = [mine[name]["iou"] - other[name]["iou"] for name in other]
+
+    assert main(["table", str(predicted.root), "--against", str(copied.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| mIoU "))
+
+    assert lines[0].startswith("| hull minus copy-input") and lines[-1].startswith("1 people are in one of the two")
+    assert row[1] == f"{np.mean(differences):+.3f}" and row[3] == "3"
+    assert row[4:] == [str(sum(d > 0 for d in differences)), str(sum(d < 0 for d in differences))]
+
+
+def test_scores_on_two_sets_are_not_paired(people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path) -> None:
+    with OcclusionSetWriter(tmp_path / "other") as writer:
+        writer.write(person(2))
+    elsewhere = PredictionFolder(tmp_path / "elsewhere")
+    predict(method(), OcclusionSet(tmp_path / "other"), elsewhere, Protocol())
+    scored(predicted, people)
+    scored(elsewhere, OcclusionSet(tmp_path / "other"))
+
+    with pytest.raises(InputError, match="different occlusion sets"):
+        paired_table(predicted.root, elsewhere.root)
 
 
 def test_the_table_has_a_row_a_folder_and_the_figures_of_the_scores(

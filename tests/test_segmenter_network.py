@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from deocclude.imagenet import imagenet_state_dict
 from deocclude.models.efficientnet import FEATURE_CHANNELS, EfficientNetLite0
 from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork
-from deocclude.training.perceptual import imagenet_state_dict
 
 
 def test_imagenet_weights_fit_and_a_fourth_channel_starts_unheard() -> None:

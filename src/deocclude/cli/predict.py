@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--raw", action="store_true", help="keep the RGB stage's own picture, visible pixels included, as the papers do"
     )
     add_method_arguments(parser)
+    parser.add_argument(
+        "--candidates",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="pictures of each person, of a stage that draws at random: 'score' tells the first from the best",
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the set's first N people")
     parser.add_argument("--overwrite", action="store_true", help="do again what the folder has")
 

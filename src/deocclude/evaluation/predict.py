@@ -62,10 +62,12 @@ def predict(
 ) -> Outcome:
     """De-occlude the set's first `limit` people (all by default), except those the folder has.
 
-    A person who fails stops nobody else. Raises InputError for a folder made with other settings or weights, and for
-    the set's own.
+    A person who fails stops nobody else. Raises InputError for a folder made with other settings or weights, for the
+    set's own, and for several candidates of a stage's own picture, of which it keeps one.
     """
     folder.check_apart(people.root)
+    if protocol.raw and deoccluder.num_candidates > 1:
+        raise InputError("of the RGB stage's own picture (--raw) there is one; leave --candidates out")
     settings = _settings(deoccluder, people, protocol)
     record = _opened_record(folder, people.ids, settings, overwrite)
     outcome, with_modal = Outcome(), protocol.modal == "predicted"
@@ -134,6 +136,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "amodal": protocol.amodal,
         "raw": protocol.raw,
         "refine_modal": deoccluder.refine_modal,
+        "candidates": deoccluder.num_candidates,
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,
         **{name: getattr(part, "name", None) for name, part in parts.items()},

@@ -2,6 +2,8 @@
 
 amodal/ID.png      the whole person: 255 / 0
 rgb/ID.webp        the completed person in the picture's own frame (.png is read too)
+candidates/2/ID.webp, candidates/3/ID.webp, …
+                   the method's second, third, … choice, where it was asked for several
 modal/ID.png       when the method found or refined it
 predictions.json   how they were made, the seconds for each person, and whom the method could not do
 """
@@ -9,8 +11,9 @@ predictions.json   how they were made, the seconds for each person, and whom the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from deocclude.images import open_image, save_image
 from deocclude.types import Deocclusion
 
 RECORD_NAME = "predictions.json"
-PICTURE_FOLDERS = ("amodal", "rgb", "modal")
+PICTURE_FOLDERS = ("amodal", "rgb", "modal", "candidates")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Prediction:
     """What a method said about one person, at the picture's own size.
 
     amodal_mask, modal_mask: bool (H, W); rgb: uint8 (H, W, 3). None where the method does not give it.
+    candidates: further pictures like `rgb`, in the method's own order.
     """
 
     amodal_mask: np.ndarray
     modal_mask: np.ndarray | None = None
     rgb: np.ndarray | None = None
+    candidates: tuple[np.ndarray, ...] = ()
 
 
 @dataclass
@@ -76,9 +81,13 @@ class PredictionFolder:
         """Write one person's files, replacing older ones. raw: the RGB stage's own picture instead of the composite."""
         rgb = result.own_picture if raw else result.rgb
         assert rgb is not None, "a Deoccluder keeps the stage's own picture"
-        for name in ("rgb", "amodal", *(["modal"] if with_modal else [])):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-        save_image(self.root / "rgb" / f"{person_id}.webp", rgb, overwrite=True)
+        self._forget_candidates(person_id)
+        pictures = {self.root / "rgb" / f"{person_id}.webp": rgb}
+        pictures |= {self._candidate(rank, person_id): one for rank, one in enumerate(result.candidates[1:], start=2)}
+        for path in (*pictures, self._amodal(person_id), *([self._modal(person_id)] if with_modal else [])):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        for path, picture in pictures.items():
+            save_image(path, picture, overwrite=True)
         if with_modal:
             save_image(self._modal(person_id), result.modal_mask, overwrite=True)
         save_image(self._amodal(person_id), result.amodal_mask, overwrite=True)
@@ -86,8 +95,9 @@ class PredictionFolder:
     def forget(self, person_ids: Iterable[str]) -> None:
         """Remove these people's predictions and the record."""
         for person_id in person_ids:
-            for path in (self._amodal(person_id), self._modal(person_id), *self._rgb_candidates(person_id)):
+            for path in (self._amodal(person_id), self._modal(person_id), *self._rgb_places(person_id)):
                 path.unlink(missing_ok=True)
+            self._forget_candidates(person_id)
         (self.root / RECORD_NAME).unlink(missing_ok=True)
 
     def read(self, person_id: str, size_hw: tuple[int, int]) -> Prediction | None:
@@ -102,6 +112,7 @@ class PredictionFolder:
             amodal_mask=_read(self._amodal(person_id), size_hw)[..., 0] > 127,
             modal_mask=_read(modal, size_hw)[..., 0] > 127 if modal.exists() else None,
             rgb=_read(rgb, size_hw) if rgb is not None else None,
+            candidates=tuple(_read(path, size_hw) for path in self._candidates(person_id)),
         )
 
     def read_record(self) -> Record:
@@ -125,10 +136,22 @@ class PredictionFolder:
         return self.root / "modal" / f"{person_id}.png"
 
     def _rgb(self, person_id: str) -> Path | None:
-        return next((path for path in self._rgb_candidates(person_id) if path.exists()), None)
+        return next((path for path in self._rgb_places(person_id) if path.exists()), None)
 
-    def _rgb_candidates(self, person_id: str) -> list[Path]:
+    def _rgb_places(self, person_id: str) -> list[Path]:
         return [self.root / "rgb" / f"{person_id}{suffix}" for suffix in (".webp", ".png")]
+
+    def _candidate(self, rank: int, person_id: str) -> Path:
+        return self.root / "candidates" / str(rank) / f"{person_id}.webp"
+
+    def _candidates(self, person_id: str) -> Iterator[Path]:
+        """The further pictures that are there, the better first."""
+        ranked = (self._candidate(rank, person_id) for rank in count(2))
+        return takewhile(Path.exists, ranked)
+
+    def _forget_candidates(self, person_id: str) -> None:
+        for path in list(self._candidates(person_id)):
+            path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,50 +1,36 @@
-"""Scores of each person, and their averages: every metric of the evaluation, on files."""
+"""Scores of each person: every metric of the evaluation, on files."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet
 from deocclude.errors import InputError
-from deocclude.evaluation.predictions import Prediction, PredictionFolder, write_json
-from deocclude.files import written_whole
+from deocclude.evaluation.columns import BEST_OF_N_COLUMNS, NETWORK_COLUMNS, PICTURE_COLUMNS
+from deocclude.evaluation.picture_networks import Comparisons, PictureComparison, SetFigures
+from deocclude.evaluation.predictions import Prediction, PredictionFolder
 from deocclude.masks import occlusion_ratio
-from deocclude.metrics.averages import averages, averages_by_ratio
 from deocclude.metrics.masks import Overlap, invisible_overlap, mask_l1, overlap
 from deocclude.metrics.pictures import PictureErrors, content_l1, on_white, picture_errors
-
-PICTURE_COLUMNS = (
-    "rgb_l1", "rgb_l1_visible", "rgb_l1_invisible", "rgb_mse", "rgb_mse_visible", "rgb_mse_invisible", "psnr",
-)  # fmt: skip
-COLUMNS = (
-    "modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1",
-    *PICTURE_COLUMNS, *(f"{column}_true_mask" for column in PICTURE_COLUMNS),
-    "seconds",
-)  # fmt: skip
-"""What is averaged. The pictures' columns put the prediction on white outside the mask the method predicted
-and the truth outside the true one; with `_true_mask` both are cut by the true amodal mask: only the colours
-are judged."""
-
-SCORES_CSV = "scores.csv"
-SCORES_JSON = "scores.json"
 
 
 @dataclass
 class Scores:
-    """One row a person, and who is special.
+    """One row a person, figures of all pictures together, and who is special.
 
-    failed: ids that got the score of an empty answer. missing: ids without a prediction, and without a row.
-    unreadable: sentences by id, for those whose files cannot be used; without a row too.
+    set_figures: by column, `mean` and what belongs to it. unavailable: sentences by column, for networks that compare
+    pictures and could not be had. failed: ids that got the score of an empty answer. missing: ids without a prediction,
+    and without a row. unreadable: sentences by id, for those whose files cannot be used; without a row too.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    set_figures: SetFigures = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -54,17 +40,20 @@ def score_set(
     people: OcclusionSet,
     folder: PredictionFolder,
     *,
+    comparisons: Comparisons | None = None,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> Scores:
     """Score every person the folder has an answer for.
 
     A person the method says it could not do (nobody found, …) is scored as if it had found nothing: an empty
     amodal mask and the picture as it was. Leaving them out would reward a method for giving up. A person it
-    was never asked about (`predict --limit`) is missing, and named. Raises InputError where nobody has a row, and
-    for the set's own folder.
+    was never asked about (`predict --limit`) is missing, and named. comparisons: networks that look at the pictures
+    too. Raises InputError where nobody has a row, and for the set's own folder.
     """
     folder.check_apart(people.root)
-    record, scores = folder.read_record(), Scores()
+    comparisons = comparisons or Comparisons()
+    record, scores = folder.read_record(), Scores(unavailable=comparisons.unavailable)
+    num_candidates = record.settings.get("candidates", 1)
     for index, person_id in enumerate(progress(people.ids)):
         try:
             person = people[index]
@@ -77,16 +66,30 @@ def score_set(
             scores.failed.append(person_id)
         if prediction is None:
             scores.missing.append(person_id)
-        else:
-            scores.rows.append(score_person(person, prediction, seconds=record.seconds.get(person_id, math.nan)))
+            continue
+        row = score_person(person, prediction, num_candidates=num_candidates, comparisons=comparisons.usable)
+        scores.rows.append({**row, "seconds": record.seconds.get(person_id, math.nan)})
     if not scores.rows:
         reason = next(iter(scores.unreadable.values()), "run 'deocclude predict' first")
         raise InputError(f"{folder.root}: has no prediction for any person of {people.root}; {reason}")
+    if any(math.isfinite(row["rgb_l1"]) for row in scores.rows):
+        for comparison in comparisons.usable:
+            scores.set_figures |= comparison.set_figures()
     return scores
 
 
-def score_person(person: OcclusionSample, prediction: Prediction, *, seconds: float = math.nan) -> dict[str, Any]:
-    """All columns for one person. NaN: undefined here, or the method or the set has no such file."""
+def score_person(
+    person: OcclusionSample,
+    prediction: Prediction,
+    *,
+    num_candidates: int = 1,
+    comparisons: Sequence[PictureComparison] = (),
+) -> dict[str, Any]:
+    """All columns for one person but the seconds. NaN: undefined here, or the method or the set has no such file.
+
+    num_candidates: pictures the method was asked for; best-of-N is defined for more than one, and where nothing is
+    hidden it is the one picture there is.
+    """
     truth, scored, modal_mask = person.amodal, ~person.not_scored, person.modal
     row: dict[str, Any] = {
         "id": person.id,
@@ -100,10 +103,15 @@ def score_person(person: OcclusionSample, prediction: Prediction, *, seconds: fl
         **_overlap_columns("modal_iou", _modal_overlap(person, prediction)),
         **_picture_columns(None, ""),
         **_picture_columns(None, "_true_mask"),
-        "seconds": seconds,
+        **dict.fromkeys((*BEST_OF_N_COLUMNS, *NETWORK_COLUMNS), math.nan),
     }
     if prediction.rgb is not None and person.whole is not None:
         row.update(_colour_scores(person, prediction.rgb, prediction.amodal_mask, person.whole))
+        if num_candidates > 1:
+            row.update(_best_of_n(person, prediction, person.whole))
+        pair = _persons_on_white(person, prediction.rgb, prediction.amodal_mask, person.whole)
+        for comparison in comparisons:
+            row.update(comparison.add(*pair))
     return row
 
 
@@ -120,6 +128,26 @@ def _colour_scores(
         **_picture_columns(own, ""),
         **_picture_columns(cut_by_truth, "_true_mask"),
     }
+
+
+def _best_of_n(person: OcclusionSample, prediction: Prediction, whole: np.ndarray) -> dict[str, float]:
+    """Scores of the one picture nearest to the true one by L1 of the person on white: the same for every column."""
+    scores = [
+        _colour_scores(person, rgb, prediction.amodal_mask, whole)
+        for rgb in (prediction.rgb, *prediction.candidates)
+        if rgb is not None
+    ]
+    best = min(scores, key=lambda score: score["rgb_l1"])
+    return {column: best[column.removesuffix("_best_of_n")] for column in BEST_OF_N_COLUMNS}
+
+
+def _persons_on_white(
+    person: OcclusionSample, rgb: np.ndarray, predicted_mask: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and truth as networks see them, uint8 (H, W, 3): white too where nobody may judge."""
+    scored = ~person.not_scored
+    painted = np.where((predicted_mask & scored)[..., None], rgb, np.uint8(255))
+    return painted, np.where((person.amodal & scored)[..., None], whole, np.uint8(255))
 
 
 def _picture_columns(errors: PictureErrors | None, suffix: str) -> dict[str, float]:
@@ -144,44 +172,3 @@ def _modal_overlap(person: OcclusionSample, prediction: Prediction) -> Overlap:
 def _nothing_found(person: OcclusionSample) -> Prediction:
     nobody = np.zeros_like(person.amodal)
     return Prediction(amodal_mask=nobody, modal_mask=nobody, rgb=person.occluded)
-
-
-def write_scores(scores: Scores, folder: PredictionFolder, *, set_name: str) -> dict[str, Any]:
-    """Write scores.csv (a row a person) and scores.json (averages, by ratio bin too); return the latter."""
-    record = folder.read_record()
-    summary = {
-        "name": folder.root.resolve().name,
-        "set": set_name,
-        "overall": averages(scores.rows, COLUMNS),
-        "by_ratio": averages_by_ratio(scores.rows, COLUMNS),
-        "failed": scores.failed,
-        "missing": scores.missing,
-        "unreadable": scores.unreadable,
-        **{key: value for key, value in vars(record).items() if key in ("settings", "facts", "machine", "commit")},
-    }
-    _write_csv(folder.root / SCORES_CSV, scores.rows)
-    summary = _nan_to_none(summary)
-    write_json(folder.root / SCORES_JSON, summary)
-    return summary
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with written_whole(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows({key: _csv_value(value) for key, value in row.items()} for row in rows)
-
-
-def _csv_value(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _nan_to_none(value: Any) -> Any:
-    """JSON has no NaN: what is undefined is null there."""
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,98 +1,134 @@
-"""Markdown tables from score files: one row a folder of predictions."""
+"""Markdown tables from score files: one row a folder of predictions, or one a column where two are compared."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deocclude.errors import InputError
-from deocclude.evaluation.score import SCORES_JSON
-
-
-@dataclass(frozen=True)
-class Column:
-    """title: the head of the column. key: in the averages of scores.json. scale: a factor for the value."""
-
-    title: str
-    key: str
-    digits: int
-    scale: float = 1.0
-
-
-TABLE_COLUMNS = (
-    Column("modal IoU", "modal_iou_mean", 3),
-    Column("mIoU", "iou_mean", 3),
-    Column("mIoU-inv", "invisible_iou_mean", 3),
-    Column("mask L1", "mask_l1_mean", 3),
-    Column("content L1", "content_l1_mean", 3),
-    Column("RGB L1 ×1000", "rgb_l1_mean", 2, 1000),
-    Column("PSNR", "psnr_mean", 2),
+from deocclude.evaluation.columns import (
+    BEST_OF_N_COLUMNS,
+    COLUMNS,
+    MASK_TABLE,
+    NETWORK_TABLE,
+    PICTURE_TABLE,
+    Column,
 )
-POOLED_COLUMNS = (
-    Column("IoU pooled", "iou_pooled", 3),
-    Column("IoU-inv pooled", "invisible_iou_pooled", 3),
-)
+from deocclude.evaluation.formats import markdown
+from deocclude.evaluation.score_files import SCORES_CSV, column_of, read_rows, read_scores
+from deocclude.metrics.paired import paired_difference
 
-UNKNOWN = "–"
-
-
-def read_scores(folder: Path) -> dict[str, Any]:
-    """The scores.json of a folder of predictions. Raises InputError where there is none or it is not one."""
-    path = Path(folder) / SCORES_JSON
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        if not {"overall", "by_ratio", "failed"} <= summary.keys():
-            raise ValueError("no averages")
-    except OSError as error:
-        raise InputError(f"{path}: not there; run 'deocclude score --predictions {folder}' first") from error
-    except (AttributeError, ValueError) as error:
-        raise InputError(f"{path}: is not a score file ({error}); run 'deocclude score' again") from error
-    return dict(summary)
+COMPARED = ("modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1", "rgb_l1", "psnr",
+            "rgb_l1_true_mask", "psnr_true_mask", "lpips_alexnet", "feature_distance_efficientnet_lite0")  # fmt: skip
+"""What two methods are compared in, person by person."""
 
 
 def method_table(folders: Sequence[Path]) -> str:
-    """One row a folder. A figure is the mean over people unless it is called pooled; n is how many people."""
-    columns = TABLE_COLUMNS + POOLED_COLUMNS
-    rows = []
-    for folder, summary in ((folder, read_scores(folder)) for folder in folders):
-        rows.append([_row_name(folder, folders), *_cells(summary["overall"], columns), _people(summary)])
-    return markdown(["predictions", *(column.title for column in columns), "n"], rows)
+    """One row a folder. A figure is the mean over people unless it is called pooled; n is how many people.
+
+    A column of best-of-N figures comes where a folder has several candidates a person, beside those of the first.
+    """
+    summaries = [read_scores(folder) for folder in folders]
+    columns = [COLUMNS[key] for key in (*MASK_TABLE, *PICTURE_TABLE)]
+    best_of_n = [COLUMNS[key] for key in BEST_OF_N_COLUMNS if any(_mean(one, key) is not None for one in summaries)]
+    pooled = {"IoU pooled": "iou_pooled", "IoU-inv pooled": "invisible_iou_pooled"}
+    rows = [
+        [
+            _row_name(folder, folders),
+            *(column.text(_mean(summary, column.key)) for column in (*columns, *best_of_n)),
+            *(COLUMNS["iou"].text(summary["overall"].get(key)) for key in pooled.values()),
+            _people(summary),
+        ]
+        for folder, summary in zip(folders, summaries, strict=True)
+    ]
+    return markdown(["predictions", *(column.title for column in (*columns, *best_of_n)), *pooled, "n"], rows)
+
+
+def network_table(folders: Sequence[Path]) -> str:
+    """One row a folder: what networks make of the pictures, each column with its network's name.
+
+    Beneath it, why a column is empty, and how many pictures KID's subsets have. KID is mean ± standard deviation over
+    subsets. An empty text where no folder was scored so.
+    """
+    summaries = [read_scores(folder) for folder in folders]
+    if not any(summary.get("unavailable") or summary.get("set_figures") for summary in summaries):
+        return ""
+    columns = [COLUMNS[key] for key in NETWORK_TABLE]
+    rows = [
+        [_row_name(folder, folders), *(network_cell(summary, column) for column in columns), _people(summary)]
+        for folder, summary in zip(folders, summaries, strict=True)
+    ]
+    table = markdown(["predictions", *(column.title for column in columns), "n"], rows)
+    sentences = dict.fromkeys(text for summary in summaries for text in summary.get("unavailable", {}).values())
+    return "\n".join([table, *(["", *(f"not here: {sentence}" for sentence in sentences)] if sentences else [])])
+
+
+def network_cell(summary: dict[str, Any], column: Column) -> str:
+    """A figure of all pictures with its deviation, or a mean over people, or why there is none."""
+    if column.key in summary.get("unavailable", {}):
+        return "not here"
+    figure = summary.get("set_figures", {}).get(column.key)
+    if figure is None:
+        return column.text(_mean(summary, column.key))
+    mean, deviation = column.text(figure["mean"]), figure.get("std")
+    return mean if deviation is None else f"{mean} ± {column.text(deviation)}"
 
 
 def ratio_table(folders: Sequence[Path]) -> str:
     """One row for each folder and each bin of the occlusion ratio."""
+    columns = [COLUMNS[key] for key in (*MASK_TABLE, *PICTURE_TABLE)]
+    rows = [
+        [
+            _row_name(folder, folders),
+            name,
+            *(column.text(part.get(f"{column.key}_mean")) for column in columns),
+            str(part["n"]),
+        ]
+        for folder in folders
+        for name, part in read_scores(folder)["by_ratio"].items()
+    ]
+    return markdown(["predictions", "hidden", *(column.title for column in columns), "n"], rows)
+
+
+def paired_table(folder: Path, against: Path) -> str:
+    """The same people in both folders, one row a column: difference of the means, its interval, who does better.
+
+    Raises InputError where they are scores on different sets or have nobody in common.
+    """
+    _check_same_set(folder, against)
+    ours, theirs = ({row["id"]: row for row in read_rows(path / SCORES_CSV)} for path in (folder, against))
+    shared = [person_id for person_id in ours if person_id in theirs]
+    if not shared:
+        raise InputError(f"{folder} and {against}: have no person in common")
     rows = []
-    for folder in folders:
-        for name, part in read_scores(folder)["by_ratio"].items():
-            rows.append([_row_name(folder, folders), name, *_cells(part, TABLE_COLUMNS), str(part["n"])])
-    return markdown(["predictions", "hidden", *(column.title for column in TABLE_COLUMNS), "n"], rows)
-
-
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns, text on the left and figures on the right."""
-    widths = [max(len(row[index]) for row in (heads, *rows)) for index in range(len(heads))]
-    numeric = [index > 0 for index in range(len(heads))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, numeric, strict=True)
+    for column in (COLUMNS[key] for key in COMPARED):
+        values, others = (column_of([table[one] for one in shared], column.key) for table in (ours, theirs))
+        paired = paired_difference(
+            values, others, higher_is_better=column.higher_is_better, rng=np.random.default_rng(0)
         )
-        return f"| {' | '.join(padded)} |"
+        if paired.n:
+            interval = column.interval_text(paired.interval, signed=True)
+            counts = (str(count) for count in (paired.n, paired.better, paired.worse))
+            rows.append([column.title, column.text(paired.mean, signed=True), interval, *counts])
+    names = [_row_name(one, [folder, against]) for one in (folder, against)]
+    table = markdown([f"{names[0]} minus {names[1]}", "mean difference", "95 %", "n", "better", "worse"], rows)
+    alone = len(ours) + len(theirs) - 2 * len(shared)
+    return table + (f"\n\n{alone} people are in one of the two alone and left out" if alone else "")
 
-    ruler = ("-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True))
-    return "\n".join([line(heads), f"| {' | '.join(ruler)} |", *map(line, rows)])
+
+def _check_same_set(folder: Path, against: Path) -> None:
+    """Raises InputError where both say which set they are of, and it is not one."""
+    manifests = [read_scores(path).get("settings", {}).get("manifest_sha256") for path in (folder, against)]
+    if None not in manifests and manifests[0] != manifests[1]:
+        raise InputError(f"{folder} and {against}: are scores on different occlusion sets; nothing can be paired")
 
 
-def _cells(averages: dict[str, Any], columns: Sequence[Column]) -> list[str]:
-    return [_figure(averages.get(column.key), column) for column in columns]
-
-
-def _figure(value: float | None, column: Column) -> str:
-    return UNKNOWN if value is None else f"{value * column.scale:.{column.digits}f}"
+def _mean(summary: dict[str, Any], key: str) -> float | None:
+    mean: float | None = summary["overall"].get(f"{key}_mean")
+    return mean
 
 
 def _people(summary: dict[str, Any]) -> str:

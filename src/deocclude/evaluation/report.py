@@ -1,0 +1,243 @@
+"""The report of everything measured, written from `results/` alone: the same files give the same text everywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deocclude.evaluation.beside_paper import beside_paper, not_here, order_lines, our_cell
+from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, UNKNOWN
+from deocclude.evaluation.formats import markdown
+from deocclude.evaluation.papers import TABLES
+from deocclude.evaluation.papers.bench import BENCH, TOLD
+from deocclude.evaluation.papers.tables import SETS, Table
+from deocclude.evaluation.plots import draw_curve
+from deocclude.evaluation.results import Runs, read_budget, read_runs
+from deocclude.evaluation.score_files import column_of
+from deocclude.files import written_whole
+from deocclude.metrics.averages import RATIO_BINS, pooled_iou
+from deocclude.metrics.paired import paired_difference
+
+REFERENCES = {"given": "given-convex-hull", "picture": "picture-convex-hull", "true": "true-telea"}
+"""What our own method is compared with in each part, person by person: the best of those that learned nothing."""
+_OURS = {"given": "given-feedforward", "picture": "picture-feedforward", "true": "true-feedforward"}
+_PAIRED = ("invisible_iou", "content_l1", "psnr", "feature_distance_efficientnet_lite0")
+_BY_RATIO = ("iou", "invisible_iou", "content_l1", "psnr")
+
+_HEAD = """# Results
+
+Written by `deocclude reproduce --report docs/results.md` from the score files in `results/`; nothing here is typed by
+hand. The bench is {bench}. Its rows are run by `deocclude reproduce bench --data bench/`.
+
+An average weighs every person equally; in brackets its 95 % bootstrap interval over people, and over training seeds
+where there are several. *mIoU-inv* is the IoU of what is hidden. *Pooled* figures are sums over all people's pixels,
+which some papers print under the name mIoU. *Content L1* is the mean colour error, of 1, inside the true hidden region;
+*RGB L1* and *PSNR* are of the person on white, over the whole picture. A person in whom a column is undefined (nothing
+hidden, or no such picture) is left out of it; bags that people carry are not scored."""
+
+
+def write_report(results: Path, path: Path) -> list[Path]:
+    """Write the report and its curves beside it (which needs matplotlib if there are any); the files written."""
+    curves = _curves(results, path)
+    for curve, (table, runs) in curves.items():
+        draw_curve(table, runs, curve)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(report_text(results, path), encoding="utf-8")
+    return [path, *curves]
+
+
+def report_text(results: Path, path: Path) -> str:
+    """The report as Markdown. path: where it will lie; its curves are called after it."""
+    parts = [_HEAD.format(bench=SETS["bench"])]
+    bench = read_runs(results, BENCH)
+    parts += ["## The bench", *_bench_parts(bench), *_ratio_parts(bench), *_paired_parts(bench), *_provenance(bench)]
+    parts += ["## The papers' tables", *_paper_parts(results, path)]
+    parts += ["## What is missing, and why", *_missing_parts(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _curves(results: Path, path: Path) -> dict[Path, tuple[Table, list[Runs]]]:
+    tables = [(table, read_runs(results, table)) for table in TABLES.values() if table.curve is not None]
+    return {_curve_path(path, table): (table, runs) for table, runs in tables if runs}
+
+
+def _curve_path(path: Path, table: Table) -> Path:
+    return path.with_name(f"{path.stem}-{table.name}.svg")
+
+
+# --- the bench ----------------------------------------------------------------------------------------------
+
+
+def _bench_parts(bench: Sequence[Runs]) -> Iterator[str]:
+    """What the method is told, one part after another: masks, pictures, what networks make of the pictures."""
+    for told, title in TOLD.items():
+        rows = _told(bench, told)
+        if not rows:
+            continue
+        yield f"### {title}"
+        if told != "true":  # there the masks are the truth
+            yield _means_table(rows, MASK_TABLE, pooled=("iou", "invisible_iou"))
+        yield _means_table(rows, PICTURE_TABLE)
+        yield _network_table(rows)
+    yield from _not_here(bench)
+
+
+def _not_here(runs: Sequence[Runs]) -> Iterator[str]:
+    if sentences := not_here(runs):
+        yield "*Not here*: " + " · ".join(sentences)
+
+
+def _means_table(rows: Sequence[Runs], keys: Sequence[str], *, pooled: Sequence[str] = ()) -> str:
+    columns = [COLUMNS[key] for key in keys if any(np.isfinite(runs.values(key)).any() for runs in rows)]
+    heads = ["method", *(column.title for column in columns), *(f"{COLUMNS[key].name} pooled" for key in pooled)]
+    lines = []
+    for runs in rows:
+        cells = [our_cell(runs, column, interval=True) for column in columns]
+        cells += [_pooled(runs, key) for key in pooled]
+        lines.append([_title(runs), *cells, _people(runs, keys)])
+    return markdown([*heads, "n"], lines)
+
+
+def _pooled(runs: Runs, key: str) -> str:
+    """Sum of intersections over sum of unions; a dash where the counts were not kept."""
+    has_counts = f"{key}_union" in runs.rows[0][0]
+    return COLUMNS[key].text(pooled_iou(runs.rows[0], key)) if has_counts else UNKNOWN
+
+
+def _network_table(rows: Sequence[Runs]) -> str:
+    columns = [COLUMNS[key] for key in NETWORK_TABLE]
+    lines = [[_title(runs), *(our_cell(runs, column) for column in columns)] for runs in rows]
+    return markdown(["method", *(column.title for column in columns)], lines)
+
+
+def _ratio_parts(bench: Sequence[Runs]) -> Iterator[str]:
+    yield "### By the share of the person that is hidden"
+    for told, title in TOLD.items():
+        rows = _told(bench, told)
+        keys = [key for key in _BY_RATIO if told != "true" or not COLUMNS[key].name.startswith("mIoU")]
+        lines = [
+            [_title(runs), f"{low:g}–{high:g}", *(our_cell(part, COLUMNS[key]) for key in keys), str(part.num_people)]
+            for runs in rows
+            for low, high in RATIO_BINS
+            if (part := runs.restricted(low, high)).num_people
+        ]
+        if lines:
+            yield title + ":"
+            yield markdown(["method", "hidden", *(COLUMNS[key].title for key in keys), "n"], lines)
+
+
+def _paired_parts(bench: Sequence[Runs]) -> Iterator[str]:
+    """Our own method against one that learned nothing, on the same people."""
+    by_name = {runs.row: runs for runs in bench}
+    lines: list[list[str]] = []
+    for told, title in TOLD.items():
+        ours, other = by_name.get(_OURS[told]), by_name.get(REFERENCES[told])
+        if ours is not None and other is not None:
+            lines += _paired_lines(ours, other, title)
+    if lines:
+        yield "### Person by person"
+        yield markdown(["told; compared", "column", "mean difference", "95 %", "better", "worse", "n"], lines)
+
+
+def _paired_lines(ours: Runs, other: Runs, told: str) -> Iterator[list[str]]:
+    others = {row["id"]: row for row in other.rows[0]}
+    shared = [row for row in ours.rows[0] if row["id"] in others]
+    for column in (COLUMNS[key] for key in _PAIRED):
+        paired = paired_difference(
+            column_of(shared, column.key),
+            column_of([others[row["id"]] for row in shared], column.key),
+            higher_is_better=column.higher_is_better,
+            rng=np.random.default_rng(0),
+        )
+        if paired.n and (paired.better or paired.worse):
+            compared = f"{told}: {_title(ours)} minus {_title(other)}"
+            figures = [column.text(paired.mean, signed=True), column.interval_text(paired.interval, signed=True)]
+            yield [compared, column.title, *figures, *(str(count) for count in (paired.better, paired.worse, paired.n))]
+
+
+def _provenance(bench: Sequence[Runs]) -> Iterator[str]:
+    """Which code made the rows, and on what machine."""
+    made = Counter(
+        (summary.get("commit") or "unknown", (summary.get("machine") or {}).get("cpu", "unknown"))
+        for runs in bench
+        for summary in runs.summaries
+    )
+    sentences = [f"{count} rows at commit {commit[:12]}{'-dirty' * commit.endswith('-dirty')} on {cpu}"
+                 for (commit, cpu), count in sorted(made.items())]  # fmt: skip
+    if sentences:
+        yield "Made: " + "; ".join(sentences) + "."
+
+
+def _told(bench: Sequence[Runs], told: str) -> list[Runs]:
+    return [runs for runs in bench if runs.row.startswith(f"{told}-") and runs.set_name == "bench"]
+
+
+def _title(runs: Runs) -> str:
+    row = BENCH.row(runs.row)
+    return row.title if row is not None else runs.row
+
+
+def _people(runs: Runs, keys: Sequence[str]) -> str:
+    """How many there are, and in how many the scarcest of these columns is defined, if in fewer."""
+    counts = [int(np.isfinite(runs.values(key)[0]).sum()) for key in keys]
+    scarcest = min((count for count in counts if count), default=runs.num_people)
+    return str(runs.num_people) + (f" ({scarcest})" if scarcest < runs.num_people else "")
+
+
+# --- the papers' tables -------------------------------------------------------------------------------------
+
+
+def _paper_parts(results: Path, path: Path) -> Iterator[str]:
+    tables = [(table, read_runs(results, table)) for table in TABLES.values() if table is not BENCH]
+    if not any(runs for _, runs in tables):
+        yield "Nothing has been measured for any of them yet."
+    for table, runs in tables:
+        if runs:
+            yield f"### `{table.name}`: {table.title}"
+            yield from filter(None, (table.note, read_budget(results, table)))
+            yield beside_paper(table, runs)
+            yield from _not_here(runs)
+            if lines := order_lines(table, runs):
+                yield "\n".join(lines)
+            if table.curve is not None:
+                yield f"![{table.title}]({_curve_path(path, table).name})"
+
+
+def _missing_parts(results: Path) -> Iterator[str]:
+    """The papers' rows on the papers' sets that nobody has run: what it takes."""
+    lines = []
+    for table in TABLES.values():
+        runs = read_runs(results, table)
+        done = {(one.row, one.set_name) for one in runs}
+        left = [row for row in table.rows if any((row.name, set_name) not in done for set_name in table.sets)]
+        if left:
+            lines.append([f"`{table.name}`", f"{len(left)} of {len(table.rows)}", _needs(table), _ours_instead(runs)])
+    if lines:
+        yield markdown(["table", "rows not run on its own set", "what it needs", "ours instead"], lines)
+        yield "`deocclude reproduce TABLE` prints, for each, the commands that a machine with these needs."
+    yield "The sets: " + "; ".join(f"*{name}*: {what}" for name, what in SETS.items()) + "."
+
+
+def _needs(table: Table) -> str:
+    methods = [row.method for row in table.rows if row.method is not None]
+    if not methods:
+        return "nothing of ours runs it"
+    weights = list(dict.fromkeys(name for method in methods for name in method.weights))
+    trained = sum(bool(row.training) for row in table.rows)
+    return "; ".join(
+        [
+            " and ".join(table.sets),
+            *([f"weights: {', '.join(weights)}"] if weights else []),
+            *([f"{trained} trainings at the paper's scale"] if trained else []),
+        ]
+    )
+
+
+def _ours_instead(runs: Sequence[Runs]) -> str:
+    """What there is of a table on other sets."""
+    rows = Counter(one.set_name for one in runs)
+    return ", ".join(f"{count} rows on {name}" for name, count in rows.items()) or UNKNOWN

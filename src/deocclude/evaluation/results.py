@@ -1,0 +1,171 @@
+"""What was measured: `results/`, small files that are committed. The pictures they are of are not.
+
+results/<table>/<row>/[<set>/][seed<k>/]
+    scores.csv   a row a person: id, occlusion_ratio, and any of `columns.COLUMNS` (an IoU with its two counts)
+    scores.json  averages, FID and KID, settings, commit, machine; may be missing
+results/<table>/budget.txt
+    one paragraph, if rows were trained: at what scale and cost
+
+<table>: a name of `papers.TABLES`. <row>: a `Row.name` of it; a folder of another name is a row that the paper does not
+have. <set>: the occlusion set; left out for bench. seed<k>: of the training; left out for a method that was only run.
+
+`keep_scores` writes such a folder from scored predictions, `read_runs` reads a table's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deocclude.errors import InputError
+from deocclude.evaluation.columns import COLUMNS
+from deocclude.evaluation.papers.tables import BENCH_SET, Table
+from deocclude.evaluation.predictions import write_json
+from deocclude.evaluation.score_files import SCORES_CSV, SCORES_JSON, column_of, read_rows, read_scores, write_rows
+from deocclude.metrics.averages import POOLED_COLUMNS
+from deocclude.metrics.resampling import interval_of, resampled_means
+
+BUDGET = "budget.txt"
+_SEED = re.compile(r"seed\d+")
+_COUNTS = tuple(f"{column}_{count}" for column in POOLED_COLUMNS for count in ("intersection", "union"))
+_KEPT = ("id", "occlusion_ratio", *COLUMNS, *_COUNTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """One row on one set: the same people scored once for each seed.
+
+    rows: for each seed, the lines of scores.csv in the same order of people. summaries: for each seed, scores.json, or
+    an empty dictionary.
+    """
+
+    row: str
+    set_name: str
+    rows: tuple[list[dict[str, Any]], ...]
+    summaries: tuple[dict[str, Any], ...]
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_people(self) -> int:
+        return len(self.rows[0])
+
+    def values(self, key: str) -> np.ndarray:
+        """A column, float (seeds, people); NaN where it is undefined or was not scored."""
+        return np.stack([column_of(rows, key) for rows in self.rows])
+
+    def mean(self, key: str) -> float:
+        """Mean over people and seeds of a column, or over seeds of a figure of all pictures; NaN without any."""
+        if figures := self._set_figures(key, "mean"):
+            return float(np.mean(figures))
+        values = self.values(key)
+        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
+
+    def deviation(self, key: str) -> float:
+        """Deviation of a figure of all pictures over subsets of them, mean over seeds; NaN where it has none."""
+        figures = self._set_figures(key, "std")
+        return float(np.mean(figures)) if figures else float("nan")
+
+    def interval(self, key: str) -> tuple[float, float]:
+        """95 % bootstrap over people and seeds of a column's mean; NaN where nobody has a value."""
+        values = self.values(key)
+        defined = np.isfinite(values).all(axis=0)
+        if not defined.any():
+            return float("nan"), float("nan")
+        return interval_of(resampled_means([values[:, defined]], rng=np.random.default_rng(0))[:, 0])
+
+    def _set_figures(self, key: str, part: str) -> list[float]:
+        """A part of a figure of all pictures for each seed; empty where a seed has none."""
+        figures = [summary.get("set_figures", {}).get(key, {}).get(part) for summary in self.summaries]
+        return [] if None in figures else figures
+
+    def restricted(self, low: float, high: float) -> Runs:
+        """The people whose occlusion ratio is in (low, high]; their averages are no figures of all pictures."""
+        kept = tuple([row for row in rows if low < row["occlusion_ratio"] <= high] for rows in self.rows)
+        return Runs(self.row, self.set_name, kept, tuple({} for _ in kept))
+
+
+def row_folder(results: Path, table: Table, row: str, set_name: str = BENCH_SET) -> Path:
+    """Where the runs of a row on a set lie."""
+    folder = results / table.folder / row
+    return folder if set_name == BENCH_SET else folder / set_name
+
+
+def keep_scores(predictions: Path, folder: Path) -> None:
+    """Write a folder of results from scored predictions: without the columns that no table prints or nobody has.
+
+    Raises InputError where the predictions are not scored.
+    """
+    rows, summary = read_rows(predictions / SCORES_CSV), read_scores(predictions)
+    columns = [key for key in _KEPT if key in rows[0] and any(row[key] == row[key] for row in rows)]
+    columns = [key for key in columns if not key.startswith("modal_iou_") or "modal_iou" in columns]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / SCORES_CSV, [{key: _whole(row[key]) for key in columns} for row in rows])
+    summary["overall"] = _of_columns(summary["overall"], columns)
+    summary["by_ratio"] = {name: _of_columns(part, columns) for name, part in summary["by_ratio"].items()}
+    write_json(folder / SCORES_JSON, summary)
+
+
+def read_runs(results: Path, table: Table) -> list[Runs]:
+    """All runs of a table: the paper's rows in the paper's order, then others by name; bench before other sets.
+
+    Raises InputError for a score file that is none, and where two seeds are not of the same people.
+    """
+    root = results / table.folder
+    names = [path.name for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    places = {row.name: place for place, row in enumerate(table.rows)}
+    runs = []
+    for name in sorted(names, key=lambda name: (places.get(name, len(places)), name)):
+        folders = {BENCH_SET: root / name}
+        folders |= {path.name: path for path in sorted((root / name).iterdir()) if path.is_dir() and not _is_seed(path)}
+        runs += [found for set_name, folder in folders.items() if (found := _read(name, set_name, folder))]
+    return runs
+
+
+def read_budget(results: Path, table: Table) -> str:
+    """What the trainings behind a table's runs cost, as they tell it; empty without one."""
+    path = results / table.folder / BUDGET
+    return " ".join(path.read_text("utf-8").split()) if path.exists() else ""
+
+
+def _read(row: str, set_name: str, folder: Path) -> Runs | None:
+    seeds = [folder] if (folder / SCORES_CSV).exists() else sorted(filter(_is_seed, folder.iterdir()))
+    rows = tuple(read_rows(seed / SCORES_CSV) for seed in seeds)
+    if not rows:
+        return None
+    ids = [[one["id"] for one in of_seed] for of_seed in rows]
+    if any(of_seed != ids[0] for of_seed in ids):
+        raise InputError(f"{folder}: its seeds are not of the same people; score them on one set")
+    return Runs(row, set_name, rows, tuple(_read_summary(seed / SCORES_JSON) for seed in seeds))
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: is not a score file ({error})") from error
+
+
+def _is_seed(path: Path) -> bool:
+    return path.is_dir() and _SEED.fullmatch(path.name) is not None
+
+
+def _of_columns(averages: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """The averages of these columns, and `n`."""
+    wanted = {f"{key}_{what}" for key in columns for what in ("mean", "interval", "pooled")}
+    return {key: value for key, value in averages.items() if key in wanted or key == "n"}
+
+
+def _whole(value: Any) -> Any:
+    """Pixels are counted: 9085, not 9085.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) > 1 else value

@@ -1,0 +1,73 @@
+"""Two methods on the same people, and means redrawn over people and seeds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deocclude.metrics.paired import paired_difference
+from deocclude.metrics.resampling import interval_of, resampled_means
+
+VALUES = st.lists(st.one_of(st.floats(0, 1), st.just(math.nan), st.just(math.inf)), min_size=1, max_size=12)
+
+
+@given(VALUES, st.integers(0, 99), st.booleans())
+def test_people_are_compared_one_by_one(values: list[float], seed: int, higher_is_better: bool) -> None:
+    others = np.random.default_rng(seed).permutation(values)
+    pairs = [(a, b) for a, b in zip(values, others, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    paired = paired_difference(
+        np.array(values), others, higher_is_better=higher_is_better, rng=np.random.default_rng(seed)
+    )
+    sign = 1 if higher_is_better else -1
+
+    assert paired.n == len(pairs)
+    assert paired.better == sum(sign * (a - b) > 0 for a, b in pairs)
+    assert paired.worse == sum(sign * (a - b) < 0 for a, b in pairs)
+    if pairs:
+        assert paired.mean == pytest.approx(sum(a - b for a, b in pairs) / len(pairs))
+        assert paired.interval[0] - 1e-9 <= paired.interval[1]
+    else:
+        assert math.isnan(paired.mean) and math.isnan(paired.interval[0])
+
+
+def test_a_method_differs_from_itself_by_nothing() -> None:
+    values = np.random.default_rng(0).random(30)
+    paired = paired_difference(values, values, higher_is_better=True, rng=np.random.default_rng(0))
+
+    assert (paired.mean, paired.interval, paired.better, paired.worse) == (0, (0, 0), 0, 0)
+
+
+def test_what_all_people_share_cancels_in_a_difference_of_rows() -> None:
+    """Rows of the same people that differ by 0.1 each: sure, though each mean alone is not."""
+    people = np.random.default_rng(0).random(50)
+    draws = resampled_means([people[None], people[None] + 0.1], rng=np.random.default_rng(1))
+    low, high = interval_of(draws[:, 1] - draws[:, 0])
+
+    assert draws.shape == (1000, 2)
+    assert (low, high) == pytest.approx((0.1, 0.1))
+    assert np.ptp(interval_of(draws[:, 0])) > 0.1
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    people = np.random.default_rng(0).random(200)
+    alike, apart = np.stack([people] * 3), np.stack([people - 0.2, people, people + 0.2])
+    widths = [
+        np.ptp(interval_of(resampled_means([rows], rng=np.random.default_rng(2))[:, 0])) for rows in (alike, apart)
+    ]
+
+    assert widths[1] > 2 * widths[0]
+    assert resampled_means([apart], rng=np.random.default_rng(2)).mean() == pytest.approx(people.mean(), abs=0.02)
+
+
+def test_a_resample_is_a_mean_of_drawn_people_and_seeds() -> None:
+    rows = np.arange(6.0).reshape(2, 3)
+    draws = resampled_means([rows], rng=np.random.default_rng(5), resamples=40)[:, 0]
+    rng = np.random.default_rng(5)
+    people, seeds = rng.integers(3, size=(40, 3)), rng.integers(2, size=(40, 2))
+    expected = [np.mean([rows[s, p] for s in seeds[k] for p in people[k]]) for k in range(40)]
+
+    assert draws == pytest.approx(expected)
