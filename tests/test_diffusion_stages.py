@@ -564,7 +564,7 @@ def test_options_change_a_stage() -> None:
         (RgbOptions(steps=0), "steps of unipc must be 1 to 999"),
         (RgbOptions(guidance=-1.0), "guidance must be at least 0"),
         (RgbOptions(decoder_tuning_steps=-1), "steps >= 0"),
-        (RgbOptions(decoder_tuning_steps=2, decoder_tuning_stop=0.0), "stop_below must be above 0"),
+        (RgbOptions(decoder_tuning_steps=2, decoder_tuning_stop=-0.1), "stop_below must be at least 0"),
         (RgbOptions(decoder_tuning_stop=0.1), "give --decoder-tuning-steps"),
     ],
 )

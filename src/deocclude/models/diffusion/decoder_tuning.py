@@ -38,8 +38,8 @@ class DecoderTuningConfig:
                 "need steps >= 0, learning_rate > 0 and visible_weight >= 0, got "
                 f"{self.steps}, {self.learning_rate} and {self.visible_weight}"
             )
-        if self.stop_below is not None and not 0 < self.stop_below < math.inf:
-            raise ValueError(f"stop_below must be above 0, got {self.stop_below}")
+        if self.stop_below is not None and not 0 <= self.stop_below < math.inf:
+            raise ValueError(f"stop_below must be at least 0, got {self.stop_below}")
 
 
 def tuned_picture(
