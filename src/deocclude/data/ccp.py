@@ -9,15 +9,13 @@ joints.json      BODY_25 as [x, y, confidence] in pixels
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from deocclude.data.people import PersonSample, load_person, read_index
-from deocclude.errors import InputError
+from deocclude.data.people import PersonSample, load_person, read_index, read_joints
 from deocclude.skeletons import NUM_JOINTS
 
 COLUMNS = {"id", "split", "mask_source"}
@@ -45,33 +43,17 @@ class CcpRecord:
 def read_ccp(root: Path, split: Literal["train", "val"]) -> list[CcpRecord]:
     """The records of one split, in the order of the index. InputError for a folder that is not CCP's."""
     root = Path(root)
-    joints = _read_joints(root / "joints.json")
+    joints = read_joints(root / "joints.json")
     rows = read_index(root / "index.csv", COLUMNS)
     return [_record(root, row, joints) for row in rows if row["split"] == split]
 
 
-def _read_joints(path: Path) -> dict[str, Any]:
-    try:
-        joints = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); a CCP folder has a joints.json") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(joints, dict):
-        raise InputError(f"{path}: must be an object from id to joints")
-    return joints
-
-
-def _record(root: Path, row: dict[str, str], joints: dict[str, Any]) -> CcpRecord:
+def _record(root: Path, row: dict[str, str], joints: dict[str, np.ndarray]) -> CcpRecord:
     id = row["id"]
-    try:
-        found = np.asarray(joints.get(id, np.zeros((NUM_JOINTS, 3))), np.float32).reshape(NUM_JOINTS, 3)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{root / 'joints.json'}: the entry of {id} is malformed ({error})") from error
     return CcpRecord(
         id=id,
         image_path=root / "images" / f"{id}.webp",
         mask_path=root / "masks" / f"{id}.png",
         parsing_path=root / "parsing" / f"{id}.png" if row["mask_source"] == "annotated" else None,
-        joints=found,
+        joints=joints.get(id, np.zeros((NUM_JOINTS, 3), np.float32)),
     )

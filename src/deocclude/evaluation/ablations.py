@@ -18,11 +18,15 @@ from deocclude.evaluation.results import keep_scores
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """options: of `deocclude train`, {templates} being the file of pose templates. test: of `deocclude predict`."""
+    """options: of `deocclude train`, {templates} being the file of pose templates. test: of `deocclude predict`.
+
+    trained_as: another trial whose network this one tests otherwise.
+    """
 
     network: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    trained_as: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +49,9 @@ _SMALL_A = ("--family", "diffusion", "--prior", "none", "--width", "0.25", "--ba
 _SMALL_B = ("--batch-size", "8", *_SIZES, *_ADAMW)
 
 
-def _a(*options: str, recipe: tuple[str, ...] = _ADAMW) -> Trial:
+def _a(*options: str, recipe: tuple[str, ...] = _ADAMW, test: tuple[str, ...] = ()) -> Trial:
     """A mask network of paper A, a quarter as wide, without F and T, whose weights nobody has here."""
-    return Trial(network="mask-completion", options=(*_SMALL_A, *recipe, *options))
+    return Trial(network="mask-completion", options=(*_SMALL_A, *recipe, *options), test=test)
 
 
 def _b_mask(config: str, losses: str = "paper", templates: bool = True) -> Trial:
@@ -72,11 +76,13 @@ TRIALS: dict[str, Trial] = {
     "a-modal-mask": _a("--design", "mask-1"),
     "a-joints": _a("--design", "mask-3"),
     "a-sub-joints": _a(),
-    "a-oracle-joints": _a("--joints", "labels"),
+    "a-oracle-joints": _a("--joints", "labels", test=("--true-joints",)),
     "a-occluded-mask": _a("--joint-input", "occluded-mask"),
     "a-whole-heatmap": _a("--joint-input", "whole-heatmap"),
     **{f"a-sigma-{sigma}": _a("--joint-sigma", sigma) for sigma in ("4", "16", "32")},
     **{f"a-sub-joints-{count}": _a("--sub-joints", count) for count in ("1", "3", "5", "7", "11", "13")},
+    "a-accurate": _a("--inaccurate-masks", "0", test=("--modal", "grown")),
+    "a-accurate-inaccurate": Trial(network="mask-completion", test=("--modal", "grown"), trained_as="a-sub-joints"),
     "a-bce-sgd": _a(recipe=_G_SGD),
     "a-ce-sgd": _a("--mask-loss", "ce", recipe=_G_SGD),
     "a-bce-adam": _a(recipe=_G_ADAM),
@@ -115,6 +121,7 @@ TABLES: dict[str, dict[str, str]] = {
         "occluded-heatmap": "a-sub-joints",
     },
     "a-table-G": {name: f"a-{name}" for name in ("bce-sgd", "ce-sgd", "bce-adam", "ce-adam")},
+    "a-table-L": {name: f"a-{name}" for name in ("accurate", "accurate-inaccurate")},
     "b-table-4": {
         **{name: f"b-{name}" for name in ("baseline", "discriminator", "modal", "parsing", "templates", "all")},
         **{f"all-{name}": f"b-{name}" for name in ("inverse-l2", "inner-softmax")},
@@ -133,15 +140,18 @@ have: joints read off the labels, and the other weightings of the templates."""
 def commands(name: str, seed: int, places: Places) -> Iterator[tuple[Path, list[str]]]:
     """The commands of a trial in their order, each with the file that tells that it is done."""
     trial, run = TRIALS[name], places.runs / name / f"seed{seed}"
+    options, training = trial.options, run
+    if trial.trained_as:
+        options, training = TRIALS[trial.trained_as].options, places.runs / trial.trained_as / f"seed{seed}"
     people, occluders, images = map(str, places.pictures)
     pictures = ["--people", people, "--occluders", occluders, "--occluder-images", images]
     templates = places.runs / "templates.safetensors"
-    if "{templates}" in trial.options:
+    if "{templates}" in options:
         yield templates, ["templates", *pictures, "--output", str(templates)]
-    options = [str(templates) if option == "{templates}" else option for option in trial.options]
-    weights = run / "network.safetensors"
+    options = tuple(str(templates) if option == "{templates}" else option for option in options)
+    weights = training / "network.safetensors"
     common = ["--seed", str(seed), "--device", "cpu", "--bf16", "--validate-every", "10000"]
-    yield weights, ["train", trial.network, *pictures, *options, *common, "--output", str(run)]
+    yield weights, ["train", trial.network, *pictures, *options, *common, "--output", str(training)]
     stages = ["--mask-stage", "feedforward", "--rgb-stage", str(weights)]
     if trial.network == "mask-completion":
         stages = ["--mask-stage", str(weights), "--rgb-stage", "copy-input"]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from deocclude.data.imperfect_masks import grow_boundary
 from deocclude.data.occlusion_set import MANIFEST, OcclusionSample, OcclusionSet
+from deocclude.data.people import read_joints
 from deocclude.errors import InputError
 from deocclude.evaluation import provenance
 from deocclude.evaluation.predictions import PredictionFolder, Record
@@ -24,16 +29,19 @@ Progress = Callable[[Iterable[str]], Iterable[str]]
 class Protocol:
     """What the method is told about each person."""
 
-    modal: Literal["given", "predicted"] = "given"
-    """`given`: the set's true modal mask; `predicted`: the picture alone."""
+    modal: Literal["given", "grown", "predicted"] = "given"
+    """`given`: the set's true modal mask; `grown`: the same, 5 to 30 % larger (paper A, Table L); `predicted`: the
+    picture alone."""
     amodal: Literal["predicted", "true"] = "predicted"
     """`true`: the RGB stage gets the set's true amodal mask, so that it is judged alone."""
+    joints: Literal["found", "true"] = "found"
+    """`true`: the labels' joints from the set's joints.json, found without the occluder: no method has them."""
     raw: bool = False
     """Keep the RGB stage's own picture, visible pixels included, as the papers score it, instead of the composite."""
 
     def __post_init__(self) -> None:
-        if self.amodal == "true" and self.modal == "predicted":
-            raise InputError("the true amodal mask goes with the true modal one; leave '--modal predicted' out")
+        if self.amodal == "true" and self.modal != "given":
+            raise InputError(f"the true amodal mask goes with the true modal one; leave '--modal {self.modal}' out")
 
 
 @dataclass
@@ -72,12 +80,13 @@ def predict(
     record = _opened_record(folder, people.ids, settings, overwrite)
     outcome, with_modal = Outcome(), protocol.modal == "predicted"
     ids = people.ids[:limit]
+    joints = read_joints(people.root / "joints.json") if protocol.joints == "true" else {}
     try:
         for index, person_id in enumerate(progress(ids)):
             if folder.has(person_id, with_modal=with_modal):
                 outcome.skipped.append(person_id)
             elif (sample := _readable(people, index, outcome)) is not None:
-                _predict_one(deoccluder, sample, folder, protocol, record, outcome)
+                _predict_one(deoccluder, sample, joints.get(person_id), folder, protocol, record, outcome)
     finally:  # also when interrupted: the seconds of the people done are only here
         folder.write_record(record)
     return outcome
@@ -86,13 +95,16 @@ def predict(
 def _predict_one(
     deoccluder: Deoccluder,
     sample: OcclusionSample,
+    joints: np.ndarray | None,
     folder: PredictionFolder,
     protocol: Protocol,
     record: Record,
     outcome: Outcome,
 ) -> None:
     try:
-        result = deocclude_sample(deoccluder, sample, protocol)
+        if joints is None and protocol.joints == "true":
+            raise InputError(f"{sample.id}: has no joints in the set's joints.json")
+        result = deocclude_sample(deoccluder, sample, protocol, joints=joints)
     except InputError as error:
         logger.info("%s: %s", sample.id, error)
         record.failed[sample.id] = outcome.failed[sample.id] = str(error)
@@ -104,13 +116,23 @@ def _predict_one(
     outcome.done.append(sample.id)
 
 
-def deocclude_sample(deoccluder: Deoccluder, sample: OcclusionSample, protocol: Protocol) -> Deocclusion:
-    """One person of a set, by the protocol. Raises InputError where the method gives no answer."""
+def deocclude_sample(
+    deoccluder: Deoccluder, sample: OcclusionSample, protocol: Protocol, *, joints: np.ndarray | None = None
+) -> Deocclusion:
+    """One person of a set, by the protocol. joints: BODY_25 (25, 3), in place of those the method finds.
+
+    Raises InputError where the method gives no answer.
+    """
     if protocol.modal == "predicted":
-        return deoccluder(sample.occluded)
+        return deoccluder(sample.occluded, joints=joints)
     if protocol.amodal == "true":
-        return deoccluder(sample.occluded, modal_mask=sample.modal, amodal_mask=sample.amodal)
-    return deoccluder(sample.occluded, modal_mask=sample.modal)
+        return deoccluder(sample.occluded, modal_mask=sample.modal, amodal_mask=sample.amodal, joints=joints)
+    modal_mask = sample.modal
+    if protocol.modal == "grown":
+        # By the person's id: the same mask for every method, whoever else is in the set.
+        rng = np.random.default_rng(zlib.crc32(sample.id.encode()))
+        modal_mask = grow_boundary(modal_mask, rng, probability=1.0)
+    return deoccluder(sample.occluded, modal_mask=modal_mask, joints=joints)
 
 
 def _readable(people: OcclusionSet, index: int, outcome: Outcome) -> OcclusionSample | None:
@@ -134,6 +156,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),
         "modal": protocol.modal,
         "amodal": protocol.amodal,
+        "true_joints": protocol.joints == "true",
         "raw": protocol.raw,
         "refine_modal": deoccluder.refine_modal,
         "candidates": deoccluder.num_candidates,
