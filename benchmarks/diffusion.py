@@ -123,7 +123,7 @@ class Bench:
     def build(self, network: Callable[[], nn.Module]) -> Any:
         """A network with small random weights, built without the slow initialisations of its own."""
         with torch.device("meta"):
-            shell = network()
+            shell = nn.Module.to(network(), self.dtype)
         built = shell.to_empty(device=self.device)
         generator = torch.Generator(self.device).manual_seed(0)
         for name, value in (*built.named_parameters(), *built.named_buffers()):
@@ -133,7 +133,7 @@ class Bench:
                 value.data.normal_(std=0.02, generator=generator)
             else:
                 value.data.fill_(float(name.endswith(("weight", "running_var"))))
-        return nn.Module.to(built, self.dtype).requires_grad_(False).eval()
+        return built.requires_grad_(False).eval()
 
     def ours(self) -> Iterator[tuple[str, int, Callable[[], Any]]]:
         """The preset's parts, through the pipeline's code; then a whole person."""
@@ -213,10 +213,10 @@ class Bench:
         return statistics.median(taken)
 
     def peak(self) -> float:
-        """GB that this process has held at most: of the GPU, or of the machine's memory."""
+        """GB (of 10⁹ bytes) that this process has held at most: of the GPU, or of the machine's memory."""
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 1024**3
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

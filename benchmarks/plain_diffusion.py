@@ -1,8 +1,9 @@
 """Paper A's own setting written plainly with `diffusers`: the opponent of `benchmarks/diffusion.py`.
 
-The simplest code that follows the paper and the repositories it builds on: float32; attention maps written out in every
-layer; questions one at a time; both branches of the guidance one after the other; 200 DDIM steps; a decoder that is
-copied and tuned for 50 steps, all of it computed anew in each. Nothing of our pipelines is called, only networks.
+The simplest code that follows the paper and the repositories it builds on: float32; the prior's attention written out
+in every layer; questions one at a time; both branches of the guidance one after the other; 200 DDIM steps; a decoder
+that is copied and tuned for 50 steps, all of it computed anew in each. Nothing of our pipelines is called, only
+networks.
 """
 
 from __future__ import annotations

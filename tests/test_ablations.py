@@ -63,7 +63,7 @@ def test_a_trial_from_training_to_kept_scores(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(TRIALS, "a-sub-joints", Trial(network="mask-completion", options=(*options, *small)))
     write_people(tmp_path / "ccp", 12, size_hw=(64, 48))
     coco, images = write_coco(tmp_path, person=False)
-    with OcclusionSetWriter(tmp_path / "set") as writer:
+    with OcclusionSetWriter(tmp_path / "bench") as writer:
         for index in range(2):
             writer.write(person(index))
     typed: list[str] = []
@@ -75,10 +75,10 @@ def test_a_trial_from_training_to_kept_scores(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(ablations, "run_command", in_this_process)
     places = ("--people", str(tmp_path / "ccp"), "--occluders", str(coco), "--occluder-images", str(images))
-    places += ("--data", str(tmp_path / "set"), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "kept"))
+    places += ("--data", str(tmp_path / "bench"), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "kept"))
     for _ in range(2):
         assert main(["ablate", "a-sub-joints", *places, "--seeds", "3"]) == 0
-    assert typed == ["train", "predict", "score"]
+    assert typed == ["train", "predict", "score", "predict", "score"]
     for table in ("a-table-3", "a-table-C", "a-table-E", "a-table-F"):
         (run,) = read_runs(tmp_path / "kept", PAPERS[table])
         assert run.num_people == 2 and (tmp_path / "kept" / table / run.row / "seed3" / "scores.csv").exists()

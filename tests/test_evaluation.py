@@ -147,7 +147,7 @@ def test_grown_masks_and_true_joints_reach_the_method(people: OcclusionSet, tmp_
         predict(method(), people, PredictionFolder(tmp_path / "none"), protocol)
     (people.root / "joints.json").write_text(json.dumps({"person_1": joints.tolist()}))
     outcome = predict(method(), people, PredictionFolder(tmp_path / "some"), protocol)
-    assert outcome.done == ["person_1"] and "person_0: has no joints" in outcome.failed["person_0"]
+    assert outcome.done == ["person_1"] and "has no joints of person_0" in outcome.unreadable["person_0"]
     with pytest.raises(InputError, match="leave '--modal grown' out"):
         Protocol(modal="grown", amodal="true")
 

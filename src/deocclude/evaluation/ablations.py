@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deocclude.errors import InputError
-from deocclude.evaluation.results import keep_scores
+from deocclude.evaluation.papers import TABLES as PAPERS
+from deocclude.evaluation.results import keep_scores, row_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +138,11 @@ TABLES: dict[str, dict[str, str]] = {
 have: joints read off the labels, and the other weightings of the templates."""
 
 
-def commands(name: str, seed: int, places: Places) -> Iterator[tuple[Path, list[str]]]:
-    """The commands of a trial in their order, each with the file that tells that it is done."""
+def commands(name: str, seed: int, places: Places) -> Iterator[tuple[Path | None, list[str]]]:
+    """The commands of a trial in their order, each with the file that tells that it is done.
+
+    None: `predict` knows itself what it has done, and refuses what was done otherwise; scoring takes a moment.
+    """
     trial, run = TRIALS[name], places.runs / name / f"seed{seed}"
     options, training = trial.options, run
     if trial.trained_as:
@@ -157,8 +161,8 @@ def commands(name: str, seed: int, places: Places) -> Iterator[tuple[Path, list[
         stages = ["--mask-stage", str(weights), "--rgb-stage", "copy-input"]
     predictions = run / "predictions"
     told = ["--data", str(places.people), "--output", str(predictions)]
-    yield run / "predicted", ["predict", *told, *stages, *trial.test]
-    yield predictions / "scores.csv", ["score", "--data", str(places.people), "--predictions", str(predictions)]
+    yield None, ["predict", *told, *stages, *trial.test]
+    yield None, ["score", "--data", str(places.people), "--predictions", str(predictions)]
 
 
 def run_command(command: list[str]) -> int:
@@ -173,12 +177,13 @@ def run_trial(name: str, seed: int, places: Places, *, on_command: Callable[[lis
     console.
     """
     for done, command in commands(name, seed, places):
-        if not done.exists():
+        if done is None or not done.exists():
             on_command(command)
             if run_command(command):
                 raise InputError(f"{name}, seed {seed}: 'deocclude {command[0]}' failed, see above")
-        if command[0] == "predict":
-            done.touch()
+    predictions = places.runs / name / f"seed{seed}" / "predictions"
+    set_name = places.people.resolve().name
     for table, rows in TABLES.items():
         for row in (row for row, trial in rows.items() if trial == name):
-            keep_scores(done.parent, places.results / table / row / f"seed{seed}")
+            folder = row_folder(places.results, PAPERS[table], row, set_name)
+            keep_scores(predictions, folder / f"seed{seed}")

@@ -85,6 +85,8 @@ def predict(
         for index, person_id in enumerate(progress(ids)):
             if folder.has(person_id, with_modal=with_modal):
                 outcome.skipped.append(person_id)
+            elif protocol.joints == "true" and person_id not in joints:
+                outcome.unreadable[person_id] = f"{people.root / 'joints.json'}: has no joints of {person_id}"
             elif (sample := _readable(people, index, outcome)) is not None:
                 _predict_one(deoccluder, sample, joints.get(person_id), folder, protocol, record, outcome)
     finally:  # also when interrupted: the seconds of the people done are only here
@@ -102,8 +104,6 @@ def _predict_one(
     outcome: Outcome,
 ) -> None:
     try:
-        if joints is None and protocol.joints == "true":
-            raise InputError(f"{sample.id}: has no joints in the set's joints.json")
         result = deocclude_sample(deoccluder, sample, protocol, joints=joints)
     except InputError as error:
         logger.info("%s: %s", sample.id, error)

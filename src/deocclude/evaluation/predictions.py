@@ -26,6 +26,8 @@ from deocclude.images import open_image, save_image
 from deocclude.types import Deocclusion
 
 RECORD_NAME = "predictions.json"
+SCORES = ("scores.csv", "scores.json")
+"""What `evaluation.score_files` writes beside the predictions."""
 PICTURE_FOLDERS = ("amodal", "rgb", "modal", "candidates")
 
 
@@ -93,12 +95,13 @@ class PredictionFolder:
         save_image(self._amodal(person_id), result.amodal_mask, overwrite=True)
 
     def forget(self, person_ids: Iterable[str]) -> None:
-        """Remove these people's predictions and the record."""
+        """Remove these people's predictions, the record, and the scores, which are of what is removed."""
         for person_id in person_ids:
             for path in (self._amodal(person_id), self._modal(person_id), *self._rgb_places(person_id)):
                 path.unlink(missing_ok=True)
             self._forget_candidates(person_id)
-        (self.root / RECORD_NAME).unlink(missing_ok=True)
+        for name in (RECORD_NAME, *SCORES):
+            (self.root / name).unlink(missing_ok=True)
 
     def read(self, person_id: str, size_hw: tuple[int, int]) -> Prediction | None:
         """One person's prediction; None where the method gave no amodal mask.

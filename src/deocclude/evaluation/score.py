@@ -62,7 +62,7 @@ def score_set(
             scores.unreadable[person_id] = str(error)
             continue
         if prediction is None and person_id in record.failed:
-            prediction = _nothing_found(person)
+            prediction = _nothing_found(person, with_modal=record.settings.get("modal") == "predicted")
             scores.failed.append(person_id)
         if prediction is None:
             scores.missing.append(person_id)
@@ -169,6 +169,6 @@ def _modal_overlap(person: OcclusionSample, prediction: Prediction) -> Overlap:
     return overlap(prediction.modal_mask, person.modal, scored=~person.not_scored)
 
 
-def _nothing_found(person: OcclusionSample) -> Prediction:
+def _nothing_found(person: OcclusionSample, *, with_modal: bool) -> Prediction:
     nobody = np.zeros_like(person.amodal)
-    return Prediction(amodal_mask=nobody, modal_mask=nobody, rgb=person.occluded)
+    return Prediction(amodal_mask=nobody, modal_mask=nobody if with_modal else None, rgb=person.occluded)

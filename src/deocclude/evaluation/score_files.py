@@ -13,13 +13,12 @@ import numpy as np
 
 from deocclude.errors import InputError
 from deocclude.evaluation.columns import SCORE_COLUMNS
-from deocclude.evaluation.predictions import PredictionFolder, write_json
+from deocclude.evaluation.predictions import SCORES, PredictionFolder, write_json
 from deocclude.evaluation.score import Scores
 from deocclude.files import written_whole
 from deocclude.metrics.averages import averages, averages_by_ratio
 
-SCORES_CSV = "scores.csv"
-SCORES_JSON = "scores.json"
+SCORES_CSV, SCORES_JSON = SCORES
 
 
 def write_scores(scores: Scores, folder: PredictionFolder, *, set_name: str) -> dict[str, Any]:
