@@ -103,7 +103,9 @@ def test_joints_at_the_border_stay_inside() -> None:
 def test_joints_for_a_known_mask(segmenter: EmbeddedSegmenter) -> None:
     image = dark(100, 140)
     image[60:68, 40:48, 2] = 255
+    segmenter.larger_size = 96
     joints = segmenter.locate_joints(image, (20, 30, 70, 90))
+    assert [box.shape[-1] for box in segmenter.network.boxes] == [64], "the larger picture is for the mask alone"  # type: ignore[attr-defined]
     assert np.abs(joints[:, :2] - (44, 64)).max() < 4
 
 

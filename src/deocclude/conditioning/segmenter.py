@@ -96,8 +96,9 @@ class EmbeddedSegmenter:
 
     def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray:
         """The joints of the person in a box, for a known mask: float32 (25, 3) of x, y, confidence."""
-        look = self._look(image, box_xyxy)
-        return joints_of(look.joint_heatmap_logits, look.crop)
+        crop = _square(image, box_xyxy)
+        _, joints = self._infer(image, crop, box_xyxy, self.size)
+        return joints_of(joints[0].cpu().numpy(), crop)
 
     def _zoom(self, image: np.ndarray, look: _Look) -> _Look:
         box = mask_box(look.mask)
@@ -108,11 +109,7 @@ class EmbeddedSegmenter:
 
     def _look(self, image: np.ndarray, box_xyxy: Box | None) -> _Look:
         """One pass: over the whole picture with the box channel full, or round a box with it drawn in."""
-        height, width = image.shape[:2]
-        if box_xyxy is None:
-            crop = crop_around((0, 0, width, height), (height, width), margin=1.0)
-        else:
-            crop = crop_around(box_xyxy, (height, width), margin=BOX_MARGIN)
+        crop = _square(image, box_xyxy)
         modal, joints = self._infer(image, crop, box_xyxy, self.size)
         if self.larger_size is not None:
             larger, _ = self._infer(image, crop, box_xyxy, self.larger_size)
@@ -137,6 +134,14 @@ class EmbeddedSegmenter:
             modal = (modal + output.modal_logits.flip(-1)) / 2
             joints = (joints + output.joint_heatmap_logits.flip(-1)[:, FLIPPED_JOINTS]) / 2
         return modal.float(), joints.float()
+
+
+def _square(image: np.ndarray, box_xyxy: Box | None) -> SquareCrop:
+    """What is looked at: the square round a box, or the whole picture."""
+    height, width = image.shape[:2]
+    if box_xyxy is None:
+        return crop_around((0, 0, width, height), (height, width), margin=1.0)
+    return crop_around(box_xyxy, (height, width), margin=BOX_MARGIN)
 
 
 def load_segmenter(
