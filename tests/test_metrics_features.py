@@ -92,7 +92,6 @@ class Miniature(nn.Module):
 
 
 def test_fid_and_kid_of_the_library_are_the_formulas() -> None:
-    pytest.importorskip("torchmetrics")
     predictions = [picture(seed) for seed in range(12)]
     targets = [picture(seed + 50) // 2 for seed in range(12)]
     comparison = InceptionComparison(Miniature(), 6)

@@ -15,8 +15,6 @@ from deocclude import Deoccluder, InputError
 from deocclude.registry import build_rgb_stage
 from deocclude.types import MaskCompletion
 
-pytest.importorskip("cv2")
-
 PERSON_ONLY = ["telea", "navier-stokes"]
 WHOLE_PICTURE = [f"{method}-whole-picture" for method in PERSON_ONLY]
 SIZE = 32
