@@ -44,9 +44,9 @@ class Places:
     results: Path
 
 
-_SIZES = ("--sizes", "128", "256", "--size-shares", "0.5", "0.5")
+_SIZES = ("--sizes", "128", "256", "--size-shares", "0.6", "0.4")
 _ADAMW = ("--optimizer", "adamw", "--learning-rate", "2e-3", "--ema-decay", "0.98")
-_SMALL_A = ("--family", "diffusion", "--prior", "none", "--width", "0.25", "--batch-size", "8", "--steps", "400")
+_SMALL_A = ("--family", "diffusion", "--prior", "none", "--width", "0.25", "--batch-size", "8", "--steps", "240")
 _SMALL_B = ("--batch-size", "8", *_SIZES, *_ADAMW)
 
 
@@ -58,20 +58,20 @@ def _a(*options: str, recipe: tuple[str, ...] = _ADAMW, test: tuple[str, ...] = 
 def _b_mask(config: str, losses: str = "paper", templates: bool = True) -> Trial:
     """A mask network of paper B, tested as the paper does: on the picture alone, refining the modal mask itself."""
     given = ("--templates", "{templates}" if templates else "none")
-    options = ("--config", config, "--losses", losses, *given, "--steps", "500", *_SMALL_B)
+    options = ("--config", config, "--losses", losses, *given, "--steps", "300", *_SMALL_B)
     test = ("--modal", "predicted", "--refine-modal")
     return Trial(network="mask-completion", options=options, test=test)
 
 
 def _b_content(config: str) -> Trial:
     """A picture network of paper B, tested with the true masks; stage 1's parsing is the shipped network's."""
-    options = ("--config", config, "--losses", "no-adversary", "--steps", "400", *_SMALL_B)
+    options = ("--config", config, "--losses", "no-adversary", "--steps", "240", *_SMALL_B)
     return Trial(network="rgb-completion", options=options, test=("--amodal", "true"))
 
 
 _WEIGHTS = ("0", "0.1", "0.3", "0.5", "0.7", "0.9", "1")
-_G_SGD = ("--optimizer", "sgd", "--learning-rate", "0.05", "--milestones", "230", "340")
-_G_ADAM = ("--optimizer", "adam", "--learning-rate", "1e-3", "--milestones", "230", "340")
+_G_SGD = ("--optimizer", "sgd", "--learning-rate", "0.05", "--milestones", "138", "204")
+_G_ADAM = ("--optimizer", "adam", "--learning-rate", "1e-3", "--milestones", "138", "204")
 
 TRIALS: dict[str, Trial] = {
     "a-modal-mask": _a("--design", "mask-1"),
