@@ -361,6 +361,18 @@ def test_words_change_the_result_where_they_are_read(context: str, control: bool
     assert stage.reads_words == (context != "image")
 
 
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_reference_changes_the_result_where_the_picture_is_read(context: str) -> None:
+    image, completion = completed(1)
+    stage = with_config(context=context)
+    reference = torch.rand(1, 3, 50, 40, generator=seeded(1))
+    plain, shown, itself = (
+        stage(image, completion, generator=seeded(), reference=one) for one in (None, reference, image)
+    )
+    assert torch.equal(plain, shown) == (not stage.looks_at_reference) and torch.equal(plain, itself)
+    assert stage.looks_at_reference == ("image" in context)
+
+
 def test_people_are_described_where_somebody_reads_it() -> None:
     asked: list[Sequence[np.ndarray]] = []
 

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = (
     "types masks mask_levels images skeletons crops parsing files devices errors",
     "models conditioning data metrics weights weight_specs imagenet hub checkpoints",
-    "evaluation training pipelines baselines downstream registry presets",
+    "evaluation training pipelines baselines downstream layers registry presets",
     "cli web batch",
 )
 """Lowest first. A module imports from its own level and from the levels below it."""

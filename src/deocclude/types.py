@@ -51,6 +51,11 @@ class MaskCompletion:
     amodal_parsing: Tensor | None = None
     rgb: Tensor | None = None
 
+    def one(self, index: int) -> MaskCompletion:
+        """One person of the batch, as a batch of one."""
+        rows: list[Any] = [None if value is None else value[index : index + 1] for value in vars(self).values()]
+        return MaskCompletion(*rows)
+
 
 class MaskCompleter(Protocol):
     """Stage 1: image, modal mask (, joints) to amodal mask. `size` is the side of the square crop it works on."""

@@ -8,29 +8,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, PoseEstimator
-from deocclude.crops import Box, SquareCrop, crop_around, extract
+from deocclude.crops import Box
 from deocclude.devices import checked_device, checked_dtype, enough_memory
 from deocclude.errors import InputError
-from deocclude.images import as_image, as_mask, image_to_tensor
-from deocclude.masks import invisible_mask, mask_box
-from deocclude.pipelines.compositing import composite, own_picture
-from deocclude.pipelines.photograph import (
-    CompletedMask,
-    better_crop,
-    checked_box,
-    in_photograph,
-    mask_on_crop,
-    resized,
-    resized_labels,
+from deocclude.images import as_image, as_mask
+from deocclude.masks import mask_box
+from deocclude.pipelines.completion import (
+    DrawsCandidates,
+    Painted,
+    Subject,
+    checked_joints,
+    complete_masks,
+    complete_pictures,
 )
+from deocclude.pipelines.control import Control, with_joints
+from deocclude.pipelines.photograph import CompletedMask, checked_box
 from deocclude.presets import RgbOptions, preset
 from deocclude.registry import (
     build_detector,
@@ -40,8 +40,7 @@ from deocclude.registry import (
     check_memory,
     check_weights,
 )
-from deocclude.skeletons import NUM_JOINTS
-from deocclude.types import Deocclusion, MaskCompleter, MaskCompletion, Person, RgbCompleter
+from deocclude.types import Deocclusion, MaskCompleter, Person, RgbCompleter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +48,8 @@ if TYPE_CHECKING:
 
 Detector = Callable[[np.ndarray], Sequence[DetectedPerson]]
 NO_JOINTS = "no joints were found; the mask was completed without them"
-FIRST_MARGIN = 2.2
-"""Crop side over the visible part's longer side: half of the person may be hidden."""
+BATCH_SIZE = 8
+"""People at once on an accelerator. A CPU gains nothing from batches, and one by one everybody's bytes are as alone."""
 
 
 class Segmenter(Protocol):
@@ -60,28 +59,6 @@ class Segmenter(Protocol):
 
     def __call__(self, image: np.ndarray, box_xyxy: Box | None = None) -> Person: ...
     def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray: ...
-
-
-@runtime_checkable
-class DescribesPeople(Protocol):
-    """An RGB stage that reads words, and knows how to find them."""
-
-    def describe(self, image: Tensor) -> list[str]: ...
-
-
-@runtime_checkable
-class DrawsCandidates(Protocol):
-    """An RGB stage that can paint the same person several times: (B, N, 3, S, S), the best first."""
-
-    def candidates(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        count: int,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor: ...
 
 
 class Deoccluder:
@@ -94,6 +71,7 @@ class Deoccluder:
     load_detector: gives what finds people's boxes, the largest person first; asked for once neither mask nor box says
         where the person is.
     num_candidates: pictures of each person, of an RGB stage that draws at random; the best one is the result.
+    batch_size: people at once, of a stage that takes batches; by default 1 on a CPU and `BATCH_SIZE` elsewhere.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
     """
 
@@ -107,6 +85,7 @@ class Deoccluder:
         joint_source: PoseEstimator | None = None,
         load_detector: Callable[[], Detector] | None = None,
         num_candidates: int = 1,
+        batch_size: int | None = None,
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
@@ -122,6 +101,7 @@ class Deoccluder:
         self._load_detector = load_detector
         self.num_candidates = num_candidates
         self.device = torch.device(device)
+        self.batch_size = batch_size or (1 if self.device.type == "cpu" else BATCH_SIZE)
         self.seed = seed
 
     @classmethod
@@ -169,7 +149,6 @@ class Deoccluder:
                 seed=seed,
             )
 
-    @torch.inference_mode()
     def __call__(
         self,
         image: Image | np.ndarray | Tensor,
@@ -178,6 +157,7 @@ class Deoccluder:
         *,
         amodal_mask: Image | np.ndarray | Tensor | None = None,
         joints: np.ndarray | None = None,
+        control: Control | None = None,
     ) -> Deocclusion:
         """Complete one person.
 
@@ -186,45 +166,118 @@ class Deoccluder:
         box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent one.
         amodal_mask: with `modal_mask`, the whole person in stage 1's place, to judge stage 2 alone.
         joints: BODY_25, float (25, 3) of x, y in pixels and confidence, instead of finding them.
+        control: what else the user wishes.
 
         Raises InputError for input that cannot be used and where nobody is found.
         """
-        with enough_memory(self.device):
-            return self._deocclude(image, modal_mask, box, amodal_mask, joints)
-
-    def _deocclude(self, image: Any, modal_mask: Any, box: Any, amodal_mask: Any, joints: Any) -> Deocclusion:
         clock = _Clock()
-        # 1. The person: from the mask given, or from the segmenter.
-        with clock.step("find_person"):
+        with enough_memory(self.device), clock.step("find_person"):
             image = as_image(image)
-            person = self._with_joints(image, self._find_person(image, modal_mask, box), joints)
-            known_amodal = _known_amodal(amodal_mask, modal_mask, person)
-        # 2. The whole body (stage 1), on a crop; once more if what it found asks for another crop.
-        with clock.step("mask_completion"):
-            refine = self.refine_modal and modal_mask is None
-            crop = crop_around(person.box_xyxy, image.shape[:2], margin=FIRST_MARGIN)
-            completed = self._complete_mask(image, person, crop, refine, known_amodal)
-            if other := better_crop(completed.amodal_mask, crop, self.mask_completer.size):
-                completed = self._complete_mask(image, person, other, refine, known_amodal)
-        # 3. Its picture (stage 2), and back into the photograph.
-        with clock.step("rgb_completion"):
-            painted = self._complete_rgb(image, completed)
+            person = self.find(image, modal_mask, box, joints=joints)
+            subject = self.subject(
+                image,
+                person,
+                modal_mask_is_exact=modal_mask is not None,
+                amodal_mask=_known_amodal(amodal_mask, modal_mask, person),
+                control=control,
+                facts={"joints_from": "found" if joints is None else "given"},
+            )
+        result = self.complete([subject])[0]
+        return replace(result, facts={**result.facts, "seconds": {**clock.seconds, **result.facts["seconds"]}})
+
+    @torch.inference_mode()
+    def find(
+        self, image: np.ndarray, modal_mask: Any = None, box: Any = None, *, joints: np.ndarray | None = None
+    ) -> Person:
+        """The person meant, with its joints; arguments as of a call, but image uint8 (H, W, 3). Raises InputError."""
+        return self.with_found_joints(image, self._find_person(image, modal_mask, box), joints)
+
+    def subject(
+        self,
+        image: np.ndarray,
+        person: Person,
+        *,
+        modal_mask_is_exact: bool = False,
+        amodal_mask: np.ndarray | None = None,
+        control: Control | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> Subject:
+        """A person of a photograph uint8 (H, W, 3) for `complete`. Raises InputError for wishes no stage can fulfil."""
+        control = control or Control()
+        control.check(self.mask_completer, self.rgb_completer)
+        refine = self.refine_modal and not modal_mask_is_exact
+        found = "given" if modal_mask_is_exact else "stage 1" if refine else "segmenter"
+        return Subject(
+            image=image,
+            person=person,
+            refine=refine,
+            amodal_mask=amodal_mask,
+            control=control,
+            facts={"modal_mask_from": found, **(facts or {})},
+        )
+
+    def complete(self, subjects: Sequence[Subject]) -> list[Deocclusion]:
+        """Complete people of one or of many photographs, each as it would come out alone: on a CPU to the byte."""
+        return self.complete_pictures(subjects, self.complete_masks(subjects))
+
+    @torch.inference_mode()
+    def complete_masks(self, subjects: Sequence[Subject]) -> list[CompletedMask]:
+        """Stage 1: the whole body of each person."""
+        with enough_memory(self.device):
+            start = time.perf_counter()
+            completed = complete_masks(self.mask_completer, subjects, device=self.device, batch_size=self.batch_size)
+            return [replace(one, seconds=_share(start, subjects)) for one in completed]
+
+    @torch.inference_mode()
+    def complete_pictures(
+        self,
+        subjects: Sequence[Subject],
+        completed: Sequence[CompletedMask],
+        seen: Sequence[np.ndarray] | None = None,
+    ) -> list[Deocclusion]:
+        """Stage 2: the picture of each person's invisible part, back in the photograph.
+
+        completed: what `complete_masks` said of these people. seen: the photographs as the stage is to see them, uint8
+        (H, W, 3); the subjects' own by default.
+        """
+        images = [subject.image for subject in subjects] if seen is None else seen
+        with enough_memory(self.device):
+            start = time.perf_counter()
+            painted = complete_pictures(
+                self.rgb_completer,
+                list(zip(subjects, completed, strict=True)),
+                seen=images,
+                device=self.device,
+                batch_size=self.batch_size,
+                num_candidates=self.num_candidates,
+                seed=self.seed,
+            )
+            seconds = _share(start, subjects)
+        return [
+            self._result(subject, one, picture, {"mask_completion": one.seconds, "rgb_completion": seconds})
+            for subject, one, picture in zip(subjects, completed, painted, strict=True)
+        ]
+
+    def _result(
+        self, subject: Subject, completed: CompletedMask, painted: Painted, seconds: dict[str, float]
+    ) -> Deocclusion:
+        person = subject.person
         return Deocclusion(
             rgb=painted.composites[0],
             modal_mask=completed.modal_mask,
             amodal_mask=completed.amodal_mask,
             amodal_probability=completed.amodal_probability,
-            joints=person.joints,
+            joints=with_joints(person.joints, subject.control.joints),
             candidates=painted.composites,
             own_picture=painted.own_picture,
             facts={
                 **self.facts,
-                "notes": self._notes(person),
+                "notes": [*self._notes(person), *completed.notes],
                 "words": painted.words,
-                "joints_from": "given" if joints is not None else "found",
-                "modal_mask_from": "given" if modal_mask is not None else "stage 1" if refine else "segmenter",
+                "control": subject.control.facts,
+                **subject.facts,
                 "crop_xyxy": list(completed.crop.box_xyxy),
-                "seconds": clock.seconds,
+                "seconds": seconds,
             },
         )
 
@@ -267,40 +320,17 @@ class Deoccluder:
             return self.segmenter(image, people[0].box_xyxy)
         return self.segmenter(image, None if box is None else checked_box(box, (image.shape[0], image.shape[1])))
 
-    def _complete_mask(
-        self,
-        image: np.ndarray,
-        person: Person,
-        crop: SquareCrop,
-        refine: bool,
-        known_amodal: np.ndarray | None,
-    ) -> CompletedMask:
-        size = self.mask_completer.size
-        on_crop = self.mask_completer(
-            self._tensor(extract(image, crop, size, nearest=False)),
-            self._tensor(mask_on_crop(person.modal_mask, crop, size)),
-            joints=self._joints_on_crop(person.joints, crop, size),
-            refine_modal=refine,
-        )
-        completed = in_photograph(on_crop, crop, person.modal_mask, refine)
-        if known_amodal is None:
-            return completed
-        return replace(completed, amodal_mask=known_amodal, amodal_probability=known_amodal.astype(np.float32))
-
     @cached_property
     def _detector(self) -> Detector | None:
         return None if self._load_detector is None else self._load_detector()
 
-    def _with_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None) -> Person:
+    def with_found_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None = None) -> Person:
         """The person with the joints given, or with those of the joint source if there is one."""
         if joints is None:
             if self.joint_source is None:
                 return person
             return replace(person, joints=self.joint_source.locate_joints(image, person.box_xyxy))
-        joints = np.asarray(joints, np.float32)
-        if joints.shape != (NUM_JOINTS, 3) or not np.isfinite(joints).all():
-            raise InputError(f"joints are {NUM_JOINTS} rows of x, y, confidence; got the shape {joints.shape}")
-        return replace(person, joints=joints)
+        return replace(person, joints=checked_joints(joints))
 
     def _notes(self, person: Person) -> list[str]:
         """What a user must be told of this result."""
@@ -309,66 +339,6 @@ class Deoccluder:
         if getattr(self.mask_completer, "uses_joints", False) and not found:
             notes.append(NO_JOINTS)
         return [note for note in dict.fromkeys(notes) if note]
-
-    def _complete_rgb(self, image: np.ndarray, completed: CompletedMask) -> _Painted:
-        crop, size = completed.crop, self.rgb_completer.size
-        masks = completed.modal_mask, completed.amodal_mask
-        if not invisible_mask(*masks).any():
-            return _Painted((image.copy(),), np.where(completed.amodal_mask[..., None], image, np.uint8(255)), None)
-        picture = self._tensor(extract(image, crop, size, nearest=False))
-        words = self.rgb_completer.describe(picture) if isinstance(self.rgb_completer, DescribesPeople) else None
-        generated = self._generate(picture, self._on_rgb_crop(completed), words)
-        return _Painted(
-            tuple(composite(image, one, crop, *masks) for one in generated),
-            own_picture(generated[0], crop, completed.amodal_mask),
-            words[0] if words else None,
-        )
-
-    def _generate(self, picture: Tensor, completion: MaskCompletion, words: list[str] | None) -> np.ndarray:
-        """The stage's own pictures of the crop, the best first: float32 (N, S, S, 3) in [0, 1]."""
-        generator = torch.Generator(self.device).manual_seed(self.seed)
-        if self.num_candidates > 1 and isinstance(self.rgb_completer, DrawsCandidates):
-            count = self.num_candidates
-            pictures = self.rgb_completer.candidates(picture, completion, count, words=words, generator=generator)[0]
-        else:
-            pictures = self.rgb_completer(picture, completion, words=words, generator=generator)
-        return pictures.permute(0, 2, 3, 1).float().cpu().numpy()
-
-    def _on_rgb_crop(self, completed: CompletedMask) -> MaskCompletion:
-        """Stage 1's answer for stage 2, which gets the masks that are returned, at its own size."""
-        crop, size, on_crop = completed.crop, self.rgb_completer.size, completed.on_crop
-        modal_mask = self._tensor(mask_on_crop(completed.modal_mask, crop, size))
-        amodal_mask = self._tensor(mask_on_crop(completed.amodal_mask, crop, size)) | modal_mask
-        return MaskCompletion(
-            modal_mask,
-            amodal_mask,
-            resized(on_crop.amodal_probability, size),
-            resized_labels(on_crop.modal_parsing, modal_mask),
-            resized_labels(on_crop.amodal_parsing, amodal_mask),
-            None if on_crop.rgb is None else resized(on_crop.rgb, size),
-        )
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        """A picture uint8 (S, S, 3) or a mask bool (S, S) as the stages want it."""
-        tensor = image_to_tensor(array) if array.ndim == 3 else torch.from_numpy(array.copy())[None, None]
-        return tensor.to(self.device)
-
-    def _joints_on_crop(self, joints: np.ndarray | None, crop: SquareCrop, size: int) -> Tensor | None:
-        """Joints (25, 3) of the photograph to (1, 25, 3) in the pixels of the resized crop."""
-        if joints is None:
-            return None
-        on_crop = joints.copy()
-        on_crop[:, :2] = (joints[:, :2] - (crop.left, crop.top)) * (size / crop.side)
-        return torch.from_numpy(on_crop)[None].to(self.device)
-
-
-@dataclass(frozen=True)
-class _Painted:
-    """Stage 2 in the photograph: composites uint8 (H, W, 3), the best first; its own picture; the words it read."""
-
-    composites: tuple[np.ndarray, ...]
-    own_picture: np.ndarray
-    words: str | None
 
 
 class _Clock:
@@ -382,6 +352,11 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def _share(start: float, subjects: Sequence[Subject]) -> float:
+    """Seconds since then for each of these people."""
+    return round((time.perf_counter() - start) / max(len(subjects), 1), 4)
 
 
 def _known_amodal(amodal_mask: Any, modal_mask: Any, person: Person) -> np.ndarray | None:

@@ -209,6 +209,11 @@ class DiffusionRgbCompleter:
         """Whether a sentence about the person changes anything."""
         return self.config.context != "image"
 
+    @property
+    def looks_at_reference(self) -> bool:
+        """Whether another photograph of the person changes anything."""
+        return self.config.context in ("image", "image+text")
+
     def describe(self, image: Tensor) -> list[str]:
         """A sentence about each person (Eq. 12), none where nothing reads them.
 
@@ -227,9 +232,10 @@ class DiffusionRgbCompleter:
         *,
         words: list[str] | None = None,
         generator: torch.Generator | None = None,
+        reference: Tensor | None = None,
     ) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the person before white, float32 (B, 3, S, S) in [0, 1]."""
-        return self.candidates(image, completion, 1, words=words, generator=generator)[:, 0]
+        return self.candidates(image, completion, 1, words=words, generator=generator, reference=reference)[:, 0]
 
     @torch.inference_mode()
     def candidates(
@@ -240,13 +246,15 @@ class DiffusionRgbCompleter:
         *,
         words: list[str] | None = None,
         generator: torch.Generator | None = None,
+        reference: Tensor | None = None,
         on_step: Callable[[Tensor], None] = lambda latent: None,
     ) -> Tensor:
         """`count` pictures of each person, best first by `visible_error`: float32 (B, count, 3, S, S) in [0, 1].
 
+        reference: another photograph of the person, float (1, 3, H, W) in [0, 1], for CLIP in the crop's place.
         Raises InputError where the numbers overflow in this dtype.
         """
-        given, null = self.conditioning(image, completion, words)
+        given, null = self.conditioning(image, completion, words, reference)
         given, null = given.repeated(count), null.repeated(count)
         side = image.shape[-1] // LATENT_STRIDE
         noise = draw_noise(len(given.latents), (side, side), generator, like=given.latents)
@@ -292,16 +300,17 @@ class DiffusionRgbCompleter:
         return ((decoded.float() + 1) / 2).clamp(0, 1)
 
     def conditioning(
-        self, image: Tensor, completion: MaskCompletion, words: list[str] | None
+        self, image: Tensor, completion: MaskCompletion, words: list[str] | None, reference: Tensor | None = None
     ) -> tuple[Conditioning, Conditioning]:
         """C_2 (Eqs. 12 and 13) and its null branch; computed once for all steps."""
         sentences = empty = None
         if self.sentence_encoder is not None:
             sentences = self.sentence_encoder(words or [GENERIC_DESCRIPTION] * len(image))
             empty = self.sentence_encoder([""]).hidden.to(self.denoiser.dtype)
+        shown = reference if reference is not None and self.looks_at_reference else image
         given = Conditioning(
             latents=self.denoiser.condition_latents(image, completion.modal_mask),
-            tokens=self.context_tokens(image, sentences),
+            tokens=self.context_tokens(shown, sentences),
         )
         if self.controlnet is not None:
             assert sentences is not None and empty is not None

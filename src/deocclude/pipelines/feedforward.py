@@ -27,6 +27,7 @@ class _Stage:
     """
 
     name = "feedforward"
+    takes_batches = True
 
     def __init__(
         self, network: nn.Module, *, size: int = CROP_SIZE, mirror: bool = True, weights_sha256: str | None = None

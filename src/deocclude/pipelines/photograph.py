@@ -26,13 +26,15 @@ BOX_TOLERANCE = 2
 
 @dataclass(frozen=True)
 class CompletedMask:
-    """Stage 1 in the photograph: masks and probability (H, W); what the stage said about its crop."""
+    """Stage 1 in the photograph: masks and probability (H, W); what the stage said of its crop; notes for the user."""
 
     crop: SquareCrop
     on_crop: MaskCompletion
     modal_mask: np.ndarray
     amodal_mask: np.ndarray
     amodal_probability: np.ndarray
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def better_crop(amodal_mask: np.ndarray, crop: SquareCrop, size: int) -> SquareCrop | None:

@@ -1,0 +1,117 @@
+"""What a user may say about a person."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from miniatures import GrowDown, Paint, RedSegmenter, photograph
+from torch import Tensor
+
+from deocclude.errors import InputError
+from deocclude.masks import mask_box
+from deocclude.pipelines.control import Control, limited, with_joints
+from deocclude.pipelines.deoccluder import Deoccluder
+from deocclude.skeletons import BODY_25
+from deocclude.types import MaskCompletion
+
+SHAPE = (40, 50)
+
+
+def mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    result = np.zeros(SHAPE, bool)
+    result[y0:y1, x0:x1] = True
+    return result
+
+
+def ramp(modal: np.ndarray) -> np.ndarray:
+    """Probability that falls from 1 at the top to 0 at the bottom."""
+    return np.broadcast_to(np.linspace(1, 0, SHAPE[0], dtype=np.float32)[:, None], SHAPE)
+
+
+def test_a_person_fills_its_box_where_stage_one_sees_a_chance_of_it() -> None:
+    modal = mask(20, 2, 30, 12)
+    probability = ramp(modal)
+    box = (15, 2, 35, 36)
+    filled, notes = limited(modal | (probability > 0.9), modal, probability, Control(box_xyxy=box))
+    assert mask_box(filled) == box and not notes
+    assert not filled[:, :15].any() and not filled[36:].any(), "nothing is invented outside the box"
+
+
+def test_a_box_that_cannot_be_filled_is_told() -> None:
+    modal = mask(20, 2, 30, 12)
+    kept, notes = limited(modal, modal, modal.astype(np.float32), Control(box_xyxy=(0, 0, 50, 40)))
+    assert np.array_equal(kept, modal) and "could not be made to fill" in notes[0]
+
+
+def test_a_region_is_left_alone_but_never_the_visible_person() -> None:
+    modal, amodal = mask(20, 2, 30, 12), mask(15, 2, 35, 40)
+    kept, _ = limited(amodal, modal, ramp(modal), Control(leave_alone=mask(0, 0, 50, 20)))
+    assert np.array_equal(kept, modal | mask(15, 20, 35, 40))
+
+
+def test_joints_take_the_place_of_those_found() -> None:
+    found = np.full((25, 3), 0.3, np.float32)
+    moved = with_joints(found, {"left-knee": (4.0, 5.0)})
+    knee = BODY_25.index("left-knee")
+    assert moved is not None and moved[knee].tolist() == [4.0, 5.0, 1.0]
+    assert np.array_equal(np.delete(moved, knee, 0), np.delete(found, knee, 0)) and (found == 0.3).any()
+    alone = with_joints(None, {"left-knee": (4.0, 5.0)})
+    assert alone is not None and alone[:, 2].sum() == 1
+    assert with_joints(None, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("control", "sentence"),
+    [
+        (Control(joints={"left-knee": (1, 1)}), "'m' reads no joints"),
+        (Control(joints={"tail": (1, 1)}), "no joint 'tail'"),
+        (Control(words="a man"), "'p' reads no words"),
+        (Control(more_words="a man"), "'p' reads no words"),
+        (Control(reference=np.zeros((4, 4, 3), np.uint8)), "'p' looks at no reference"),
+    ],
+)
+def test_a_wish_no_stage_can_fulfil_is_refused(control: Control, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        control.check(SimpleNamespace(name="m"), SimpleNamespace(name="p"))
+
+
+class Reads(Paint):
+    """An RGB stage that reads words and looks at a reference."""
+
+    reads_words = looks_at_reference = True
+
+    def describe(self, image: Tensor) -> list[str]:
+        return ["a woman"] * len(image)
+
+    def __call__(self, image: Tensor, completion: MaskCompletion, **given: Any) -> Tensor:
+        self.given = given
+        return super().__call__(image, completion)
+
+
+@pytest.mark.parametrize(
+    ("control", "read"),
+    [
+        (Control(), "a woman"),
+        (Control(words="a man in red"), "a man in red"),
+        (Control(more_words="in red"), "a woman, in red"),
+        (Control(words="a man", more_words="in red"), "a man, in red"),
+    ],
+)
+def test_words_replace_or_follow_the_describers(control: Control, read: str) -> None:
+    stage, modal = Reads(), mask(20, 2, 30, 12)
+    deoccluder = Deoccluder(RedSegmenter(), GrowDown(), stage)
+    result = deoccluder(photograph(*SHAPE), modal_mask=modal, control=control)
+    assert stage.given["words"] == [read] and result.facts["words"] == read
+    assert "reference" not in stage.given
+
+
+def test_a_reference_reaches_the_stage() -> None:
+    stage, reference = Reads(), photograph(9, 7)
+    Deoccluder(RedSegmenter(), GrowDown(), stage)(
+        photograph(*SHAPE), modal_mask=mask(20, 2, 30, 12), control=Control(reference=reference)
+    )
+    assert torch.equal((stage.given["reference"][0] * 255).round().byte(), torch.from_numpy(reference).permute(2, 0, 1))
