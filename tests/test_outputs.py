@@ -34,13 +34,13 @@ def read(path: Path) -> np.ndarray:
     return np.array(Image.open(path))
 
 
-def test_a_person_is_seven_files_that_agree(tmp_path: Path) -> None:
+def test_a_person_is_eight_files_that_agree(tmp_path: Path) -> None:
     image, result = completed()
     source = write_png(tmp_path / "in" / "photo.png", image)
     out = tmp_path / "out"
     out.mkdir()
     written = write_person(out, "photo", image, result, source=source, extra={"asked_box_xyxy": None})
-    assert sorted(out.iterdir()) == sorted(written) and len(written) == 7
+    assert sorted(out.iterdir()) == sorted(written) and len(written) == 8
     assert np.array_equal(read(out / "photo_completed.png"), result.rgb)
     for kind, mask in (
         ("modal", result.modal_mask),
@@ -126,7 +126,7 @@ def test_names_meet_nowhere() -> None:
 )
 def test_no_two_results_share_a_file(paths: list[Path], people: int) -> None:
     files = [file.casefold() for group in person_names(paths, people) for name in group for file in file_names(name)]
-    assert len(files) == len(set(files)) == 7 * people * len(paths)
+    assert len(files) == len(set(files)) == 8 * people * len(paths)
 
 
 def test_output_is_checked_before_computing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import glob
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,6 +21,7 @@ from deocclude.files import written_whole
 from deocclude.mask_levels import checked_mask, rgb_to_levels
 
 if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
     from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -52,9 +53,9 @@ def open_mask(path: str | Path, size_hw: tuple[int, int], *, max_pixels: int = M
     return checked_mask(_read(Path(path), max_pixels, _pil_to_levels), size_hw, str(path))
 
 
-def colour_profile(path: str | Path) -> bytes | None:
+def colour_profile(file: str | Path | BinaryIO) -> bytes | None:
     """The colour profile (ICC) of an RGB picture, for its edited copies; None if there is none."""
-    with contextlib.suppress(Exception), _opened(Path(path)) as image:
+    with contextlib.suppress(Exception), _opened(file) as image:
         profile = image.info.get("icc_profile")
         # Bytes 16-19 of an ICC header name the colour space. A CMYK or grey profile says nothing about our
         # RGB.
@@ -86,11 +87,11 @@ def _read(path: Path, max_pixels: int, convert: Callable[[Image.Image], np.ndarr
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Any:
+def _opened(file: str | Path | BinaryIO) -> Any:
     with warnings.catch_warnings():
         # About large pictures, where our cap decides, and about odd metadata, which we do not need.
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             yield image
 
 
@@ -151,8 +152,13 @@ def save_image(path: str | Path, array: np.ndarray, *, overwrite: bool = False) 
         raise InputError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
-def encode_image(path: Path, array: np.ndarray, *, icc_profile: bytes | None = None) -> None:
-    """Write an array as PNG or lossless WEBP by its suffix, at once. Raises OSError, InputError."""
+def encode_image(
+    path: Path, array: np.ndarray, *, icc_profile: bytes | None = None, pnginfo: PngInfo | None = None
+) -> None:
+    """Write an array as PNG or lossless WEBP by its suffix, at once. pnginfo: chunks of a PNG.
+
+    Raises OSError, InputError.
+    """
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8:
@@ -162,8 +168,10 @@ def encode_image(path: Path, array: np.ndarray, *, icc_profile: bytes | None = N
         case ".png":
             # Photographs gain little from more effort: a fifth of the time for a few per cent of the size.
             level = 6 if array.ndim == 2 else 1
-            image.save(path, "PNG", compress_level=level, icc_profile=icc_profile)
+            image.save(path, "PNG", compress_level=level, icc_profile=icc_profile, pnginfo=pnginfo)
         case ".webp":
+            if pnginfo is not None:
+                raise ValueError(f"{path}: text chunks are a PNG's")
             image.save(path, "WEBP", lossless=True, exact=True, quality=30, icc_profile=icc_profile)
         case other:
             raise InputError(f"{path}: cannot write '{other}' files; choose .png or .webp")

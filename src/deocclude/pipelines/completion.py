@@ -20,6 +20,7 @@ from deocclude.images import as_image, image_to_tensor
 from deocclude.masks import invisible_mask
 from deocclude.pipelines.compositing import composite, own_picture
 from deocclude.pipelines.control import Control, limited, with_joints
+from deocclude.pipelines.detail import Detail
 from deocclude.pipelines.photograph import (
     SECOND_MARGIN,
     CompletedMask,
@@ -163,10 +164,12 @@ def complete_pictures(
     batch_size: int,
     num_candidates: int = 1,
     seed: int = 0,
+    detail: Detail = "texture",
 ) -> list[Painted]:
     """Stage 2: the picture of each person's invisible part, put into the photograph.
 
-    seen: each person's photograph as the stage is to see it, uint8 (H, W, 3). seed: of each person's own draws.
+    seen: each person's photograph as the stage is to see it, uint8 (H, W, 3). seed: of each person's own draws. detail:
+    as of `compositing.composite`.
     """
     painted = {
         place: Painted((one.image.copy(),), np.where(masks.amodal_mask[..., None], one.image, np.uint8(255)))
@@ -178,10 +181,9 @@ def complete_pictures(
         group = [people[place] for place in places]
         pictures, words = _generate(stage, group, [seen[place] for place in places], device, num_candidates, seed)
         for place, row, (one, masks), said in zip(places, pictures, group, words, strict=True):
+            mask_pair = masks.modal_mask, masks.amodal_mask
             painted[place] = Painted(
-                tuple(
-                    composite(one.image, picture, masks.crop, masks.modal_mask, masks.amodal_mask) for picture in row
-                ),
+                tuple(composite(one.image, picture, masks.crop, *mask_pair, detail=detail) for picture in row),
                 own_picture(row[0], masks.crop, masks.amodal_mask),
                 said,
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from deocclude.crops import SquareCrop, box_overlap, extract, restore_box
 from deocclude.masks import invisible_mask, mask_box
+from deocclude.pipelines.detail import Detail, texture
 
 SEAM_SIGMA = 4.0
 """How far the correction reaches into the invisible region: standard deviation of a Gaussian, crop pixels."""
@@ -23,11 +24,14 @@ def composite(
     crop: SquareCrop,
     modal_mask: np.ndarray,
     amodal_mask: np.ndarray,
+    *,
+    detail: Detail = "texture",
 ) -> np.ndarray:
     """The photograph with the invisible region painted in, uint8 (H, W, 3).
 
     image: uint8 (H, W, 3). generated: the stage's own picture of the crop, float32 (S, S, 3) in [0, 1].
     modal_mask, amodal_mask: bool (H, W). Invisible pixels outside the crop stay as they are.
+    detail: whether a crop that has to be enlarged gets the visible part's texture.
     """
     result = image.copy()
     invisible = invisible_mask(modal_mask, amodal_mask)
@@ -44,6 +48,8 @@ def composite(
         extract(invisible, crop, len(generated), nearest=False),
     )
     patch = restore_box(harmonised, crop, box, bicubic=True)
+    if detail == "texture":
+        patch = patch + texture(harmonised, image, crop, box, modal_mask, invisible)
     inside = invisible[y0:y1, x0:x1]
     result[y0:y1, x0:x1][inside] = (patch[inside] * 255).round().clip(0, 255).astype(np.uint8)
     return result

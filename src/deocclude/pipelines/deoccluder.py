@@ -21,6 +21,7 @@ from deocclude.devices import checked_device, checked_dtype, enough_memory
 from deocclude.errors import InputError
 from deocclude.images import as_image, as_mask
 from deocclude.masks import mask_box
+from deocclude.metrics.seam import seam_score
 from deocclude.pipelines.completion import (
     DrawsCandidates,
     Painted,
@@ -30,7 +31,9 @@ from deocclude.pipelines.completion import (
     complete_pictures,
 )
 from deocclude.pipelines.control import Control, with_joints
+from deocclude.pipelines.detail import Detail
 from deocclude.pipelines.photograph import CompletedMask, checked_box
+from deocclude.pipelines.plausibility import judge
 from deocclude.presets import RgbOptions, preset
 from deocclude.registry import (
     build_detector,
@@ -72,6 +75,8 @@ class Deoccluder:
         where the person is.
     num_candidates: pictures of each person, of an RGB stage that draws at random; the best one is the result.
     batch_size: people at once, of a stage that takes batches; by default 1 on a CPU and `BATCH_SIZE` elsewhere.
+    detail: what is painted in a crop of a large photograph gets the texture of what is visible (`pipelines.detail`), or
+        is enlarged plainly.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
     """
 
@@ -86,6 +91,7 @@ class Deoccluder:
         load_detector: Callable[[], Detector] | None = None,
         num_candidates: int = 1,
         batch_size: int | None = None,
+        detail: Detail = "texture",
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
@@ -100,6 +106,7 @@ class Deoccluder:
         self.joint_source = joint_source
         self._load_detector = load_detector
         self.num_candidates = num_candidates
+        self.detail = detail
         self.device = torch.device(device)
         self.batch_size = batch_size or (1 if self.device.type == "cpu" else BATCH_SIZE)
         self.seed = seed
@@ -115,6 +122,7 @@ class Deoccluder:
         joints: str | None = None,
         refine_modal: bool = False,
         num_candidates: int = 1,
+        detail: Detail = "texture",
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         seed: int = 0,
@@ -145,6 +153,7 @@ class Deoccluder:
                 joint_source=build_joint_source(joints, device=device, dtype=dtype),
                 load_detector=load_detector,
                 num_candidates=num_candidates,
+                detail=detail,
                 device=device,
                 seed=seed,
             )
@@ -251,6 +260,7 @@ class Deoccluder:
                 batch_size=self.batch_size,
                 num_candidates=self.num_candidates,
                 seed=self.seed,
+                detail=self.detail,
             )
             seconds = _share(start, subjects)
         return [
@@ -262,6 +272,10 @@ class Deoccluder:
         self, subject: Subject, completed: CompletedMask, painted: Painted, seconds: dict[str, float]
     ) -> Deocclusion:
         person = subject.person
+        masks = completed.modal_mask, completed.amodal_mask
+        is_embedded = self.joint_source is None and subject.facts.get("joints_from") != "given"
+        judged = judge(*masks, completed.amodal_probability, person.joints if is_embedded else None)
+        seam = seam_score(painted.composites[0], *masks)
         return Deocclusion(
             rgb=painted.composites[0],
             modal_mask=completed.modal_mask,
@@ -273,6 +287,10 @@ class Deoccluder:
             facts={
                 **self.facts,
                 "notes": [*self._notes(person), *completed.notes],
+                "plausible": judged.plausible,
+                "doubts": list(judged.reasons),
+                "doubt_figures": judged.figures,
+                "seam_score": None if seam is None else round(seam, 3),
                 "words": painted.words,
                 "control": subject.control.facts,
                 **subject.facts,
@@ -298,6 +316,7 @@ class Deoccluder:
             "weights_sha256": {step: getattr(part, "weights_sha256", None) for step, part in parts.items()},
             "dtype": {step: str(getattr(part, "dtype", "")).removeprefix("torch.") for step, part in parts.items()},
             "rgb_settings": getattr(self.rgb_completer, "settings", None),
+            "detail": self.detail,
             "seed": self.seed,
             "device": str(self.device),
         }

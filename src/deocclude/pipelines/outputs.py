@@ -10,27 +10,35 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deocclude.errors import InputError
 from deocclude.images import colour_profile, encode_image
+from deocclude.layers.marking import GENERATED, GeneratedMark, generated_png_info
 from deocclude.pipelines.overview import overview
+from deocclude.pipelines.spread import spread_picture
 from deocclude.skeletons import BODY_25
 from deocclude.types import Deocclusion
 
-PICTURES = ("modal", "amodal", "invisible", "completed", "cutout", "overview")
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
+PICTURES = ("modal", "amodal", "invisible", "probability", "completed", "cutout", "overview")
 """What is written for a person, beside the JSON: NAME_modal.png and so on."""
 RAW = "raw"
 """The RGB stage's own picture on white, where it is asked for."""
-_WITHOUT_PROFILE = ("modal", "amodal", "invisible", RAW)
+SPREAD = "spread"
+"""The candidates side by side and where they differ, where there are several."""
+_MASKS = ("modal", "amodal", "invisible", "probability")
+"""Without colour profile and mark: they show no photograph."""
 
 
 def picture_kinds(*, raw: bool = False, num_candidates: int = 1) -> tuple[str, ...]:
     """What is written for a person: `PICTURES`, and the candidates where there are several, the best first."""
     candidates = [f"candidate_{rank}" for rank in range(1, num_candidates + 1)] if num_candidates > 1 else []
-    return (*PICTURES, *([RAW] if raw else []), *candidates)
+    return (*PICTURES, *([RAW] if raw else []), *candidates, *([SPREAD] if candidates else []))
 
 
 def file_names(name: str, kinds: Sequence[str] = PICTURES) -> list[str]:
@@ -119,8 +127,9 @@ def write_person(
     try:
         with _staging(folder, name) as staging:
             for kind, array in pictures.items():
-                icc_profile = None if kind in _WITHOUT_PROFILE else profile
-                encode_image(staging / f"{name}_{kind}.png", array, icc_profile=icc_profile)
+                icc_profile = None if kind in (*_MASKS, RAW) else profile
+                pnginfo = png_info(_mark(kind, name, result))
+                encode_image(staging / f"{name}_{kind}.png", array, icc_profile=icc_profile, pnginfo=pnginfo)
             text = json.dumps(describe(name, result, source, kinds) | (extra or {}), indent=2) + "\n"
             (staging / f"{name}.json").write_text(text, encoding="utf-8")
             # The JSON goes first and comes last: where it is, all the others are, and they are its own.
@@ -132,11 +141,32 @@ def write_person(
     return [folder / file for file in file_names(name, kinds)]
 
 
+def _mark(kind: str, name: str, result: Deocclusion) -> GeneratedMark | None:
+    """What NAME_kind.png says of its invented pixels; None where it shows none."""
+    if kind == RAW:  # a network's throughout
+        return GeneratedMark(int(result.amodal_mask.sum()), f"{name}_amodal.png", GENERATED)
+    return None if kind in _MASKS else invented_mark(result.invisible_mask, f"{name}_invisible.png")
+
+
+def invented_mark(invisible_mask: np.ndarray, file: str) -> GeneratedMark | None:
+    """The mark of a picture in which these pixels, bool (H, W), are invented, as that file shows; None without any."""
+    count = int(invisible_mask.sum())
+    return GeneratedMark(count, file) if count else None
+
+
+def png_info(mark: GeneratedMark | None) -> PngInfo | None:
+    """The mark as a PNG's chunks."""
+    return None if mark is None else generated_png_info(mark)
+
+
 def _picture(kind: str, image: np.ndarray, result: Deocclusion) -> np.ndarray:
     """The pixels of NAME_kind.png."""
     if kind.startswith("candidate_"):
         rank = int(kind.removeprefix("candidate_"))
         return result.candidates[min(rank, len(result.candidates)) - 1]  # where nothing is hidden there is one
+    if kind == SPREAD:
+        candidates = result.candidates if len(result.candidates) > 1 else (result.rgb, result.rgb)
+        return spread_picture(candidates, result.modal_mask, result.amodal_mask)
     if kind == RAW:
         assert result.own_picture is not None, "a Deoccluder always keeps it"
         return result.own_picture
@@ -144,11 +174,18 @@ def _picture(kind: str, image: np.ndarray, result: Deocclusion) -> np.ndarray:
         "modal": lambda: result.modal_mask,
         "amodal": lambda: result.amodal_mask,
         "invisible": lambda: result.invisible_mask,
+        "probability": lambda: probability_picture(result),
         "completed": lambda: result.rgb,
         "cutout": lambda: result.cutout,
         "overview": lambda: overview(image, result),
     }
     return views[kind]()
+
+
+def probability_picture(result: Deocclusion) -> np.ndarray:
+    """The amodal probability as grey levels, uint8 (H, W): 255 is 1."""
+    levels: np.ndarray = (result.amodal_probability * 255).round().astype(np.uint8)
+    return levels
 
 
 def describe(name: str, result: Deocclusion, source: Path, kinds: Sequence[str] = PICTURES) -> dict[str, Any]:
@@ -161,12 +198,19 @@ def describe(name: str, result: Deocclusion, source: Path, kinds: Sequence[str] 
             "width": width,
             "height": height,
         },
+        **describe_person(result, f"{name}_invisible.png"),
+        "files": {kind: f"{name}_{kind}.png" for kind in kinds},
+    }
+
+
+def describe_person(result: Deocclusion, invisible_file: str) -> dict[str, Any]:
+    """Where one person is, what of it was invented (which that file shows), and how."""
+    return {
         "box_xyxy": list(result.box_xyxy),
         "occlusion_ratio": round(result.occlusion_ratio, 6),
-        "invented_pixels": {"count": int(result.invisible_mask.sum()), "mask": f"{name}_invisible.png"},
+        "invented_pixels": {"count": int(result.invisible_mask.sum()), "mask": invisible_file},
         "joints": _named_joints(result.joints),
         **result.facts,
-        "files": {kind: f"{name}_{kind}.png" for kind in kinds},
     }
 
 
