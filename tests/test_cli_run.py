@@ -49,7 +49,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def results(folder: Path) -> list[str]:
     """The people in a result folder; whatever is there must be complete."""
     names = sorted(path.stem for path in folder.glob("*.json"))
-    assert len(list(folder.iterdir())) == 7 * len(names)
+    assert len(list(folder.iterdir())) == 8 * len(names)
     return names
 
 
@@ -216,7 +216,7 @@ def test_demo(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--output", "demo"]) == 0
     said = capsys.readouterr().out
     assert "demo/astronaut_overview.png" in said and "demo/astronaut.png" in said
-    assert len(list(Path("demo").iterdir())) == 8
+    assert len(list(Path("demo").iterdir())) == 9
     assert Image.open("demo/astronaut.png").size == Image.open("demo/astronaut_completed.png").size == (512, 512)
     assert main(["demo", "--output", "demo"]) == 2
     assert main(["demo", "--output", "demo", "--overwrite"]) == 0

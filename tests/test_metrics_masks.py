@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from deocclude.metrics.averages import averages, averages_by_ratio, bootstrap_interval
+from deocclude.metrics.averages import averages, averages_by_ratio
 from deocclude.metrics.masks import Overlap, invisible_overlap, mask_l1, overlap
+from deocclude.metrics.resampling import bootstrap_interval
 
 MASK = arrays(bool, (4, 5))
 EMPTY, FULL = np.zeros((4, 5), bool), np.ones((4, 5), bool)
@@ -97,7 +98,7 @@ def test_bins_include_their_upper_end_only() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(0, 99))
 def test_the_interval_is_seeded_and_inside_the_values(values: list[float], seed: int) -> None:
     data = np.array(values)
-    low, high = bootstrap_interval(data, rng=np.random.default_rng(seed), resamples=50)
+    low, high = bootstrap_interval(data, range(len(data)), rng=np.random.default_rng(seed), resamples=50)
 
     assert data.min() - 1e-9 <= low <= high <= data.max() + 1e-9
-    assert (low, high) == bootstrap_interval(data, rng=np.random.default_rng(seed), resamples=50)
+    assert (low, high) == bootstrap_interval(data, range(len(data)), rng=np.random.default_rng(seed), resamples=50)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deocclude.metrics.paired import paired_difference
-from deocclude.metrics.resampling import interval_of, resampled_means
+from deocclude.metrics.resampling import bootstrap_interval, interval_of, resampled_means
 
 VALUES = st.lists(st.one_of(st.floats(0, 1), st.just(math.nan), st.just(math.inf)), min_size=1, max_size=12)
 
@@ -20,7 +20,7 @@ def test_people_are_compared_one_by_one(values: list[float], seed: int, higher_i
     others = np.random.default_rng(seed).permutation(values)
     pairs = [(a, b) for a, b in zip(values, others, strict=True) if math.isfinite(a) and math.isfinite(b)]
     paired = paired_difference(
-        np.array(values), others, higher_is_better=higher_is_better, rng=np.random.default_rng(seed)
+        np.array(values), others, range(len(values)), higher_is_better=higher_is_better, rng=np.random.default_rng(seed)
     )
     sign = 1 if higher_is_better else -1
 
@@ -36,7 +36,7 @@ def test_people_are_compared_one_by_one(values: list[float], seed: int, higher_i
 
 def test_a_method_differs_from_itself_by_nothing() -> None:
     values = np.random.default_rng(0).random(30)
-    paired = paired_difference(values, values, higher_is_better=True, rng=np.random.default_rng(0))
+    paired = paired_difference(values, values, range(30), higher_is_better=True, rng=np.random.default_rng(0))
 
     assert (paired.mean, paired.interval, paired.better, paired.worse) == (0, (0, 0), 0, 0)
 
@@ -44,7 +44,7 @@ def test_a_method_differs_from_itself_by_nothing() -> None:
 def test_what_all_people_share_cancels_in_a_difference_of_rows() -> None:
     """Rows of the same people that differ by 0.1 each: sure, though each mean alone is not."""
     people = np.random.default_rng(0).random(50)
-    draws = resampled_means([people[None], people[None] + 0.1], rng=np.random.default_rng(1))
+    draws = resampled_means([people[None], people[None] + 0.1], range(50), rng=np.random.default_rng(1))
     low, high = interval_of(draws[:, 1] - draws[:, 0])
 
     assert draws.shape == (1000, 2)
@@ -55,19 +55,34 @@ def test_what_all_people_share_cancels_in_a_difference_of_rows() -> None:
 def test_seeds_that_disagree_widen_the_interval() -> None:
     people = np.random.default_rng(0).random(200)
     alike, apart = np.stack([people] * 3), np.stack([people - 0.2, people, people + 0.2])
-    widths = [
-        np.ptp(interval_of(resampled_means([rows], rng=np.random.default_rng(2))[:, 0])) for rows in (alike, apart)
-    ]
+    draws = [resampled_means([rows], range(200), rng=np.random.default_rng(2))[:, 0] for rows in (alike, apart)]
+    widths = [np.ptp(interval_of(of_rows)) for of_rows in draws]
 
     assert widths[1] > 2 * widths[0]
-    assert resampled_means([apart], rng=np.random.default_rng(2)).mean() == pytest.approx(people.mean(), abs=0.02)
+    assert resampled_means([apart], range(200), rng=np.random.default_rng(2)).mean() == pytest.approx(
+        people.mean(), abs=0.02
+    )
 
 
-def test_a_resample_is_a_mean_of_drawn_people_and_seeds() -> None:
-    rows = np.arange(6.0).reshape(2, 3)
-    draws = resampled_means([rows], rng=np.random.default_rng(5), resamples=40)[:, 0]
+def test_a_resample_is_a_mean_of_drawn_photographs_and_seeds() -> None:
+    rows, groups = np.arange(8.0).reshape(2, 4), ["a", "b", "b", "c"]
+    draws = resampled_means([rows], groups, rng=np.random.default_rng(5), resamples=40)[:, 0]
     rng = np.random.default_rng(5)
-    people, seeds = rng.integers(3, size=(40, 3)), rng.integers(2, size=(40, 2))
-    expected = [np.mean([rows[s, p] for s in seeds[k] for p in people[k]]) for k in range(40)]
+    photographs, seeds = rng.integers(3, size=(40, 3)), rng.integers(2, size=(40, 2))
+    of_photograph = [[0], [1, 2], [3]]
+    expected = [
+        np.mean([rows[s, p] for s in seeds[k] for g in photographs[k] for p in of_photograph[g]]) for k in range(40)
+    ]
 
     assert draws == pytest.approx(expected)
+
+
+def test_people_of_one_photograph_are_no_further_evidence() -> None:
+    """Everybody twice: taken for strangers the interval shrinks by sqrt(2), drawn by photograph it stays."""
+    people = np.random.default_rng(0).random(100)
+    twice, photographs = np.repeat(people, 2), np.repeat(np.arange(100), 2)
+    once, drawn_together, as_strangers = (
+        np.ptp(bootstrap_interval(values, groups, rng=np.random.default_rng(1)))
+        for values, groups in ((people, range(100)), (twice, photographs), (twice, range(200)))
+    )
+    assert drawn_together == pytest.approx(once) and as_strangers < 0.85 * once

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from deocclude.conditioning.people_finder import PeopleFinder
     from deocclude.conditioning.pose_estimator import DetectedPerson, PoseEstimator
 
 Builder = Callable[..., Any]
@@ -104,6 +105,46 @@ DETECTORS: dict[str, Builder] = {
 """Who finds people's boxes in a photograph, the largest person first."""
 
 
+def _embedded_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
+    return cast("PeopleFinder", import_module("deocclude.conditioning.embedded_people").EmbeddedPeopleFinder(segmenter))
+
+
+def _detector_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
+    detector = DETECTORS["rt-detr"](device, dtype)
+    module = import_module("deocclude.conditioning.embedded_people")
+    return cast("PeopleFinder", module.DetectedPeopleFinder(detector, segmenter))
+
+
+def _eomt_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
+    folder = import_module("deocclude.weight_specs").require("eomt")
+    module = import_module("deocclude.conditioning.instance_segmenter")
+    return cast("PeopleFinder", module.load_instance_segmenter(folder, device=device, dtype=dtype))
+
+
+FINDERS: dict[str, Callable[[Any, torch.device, torch.dtype], PeopleFinder]] = {
+    "embedded": _embedded_finder,
+    "rt-detr": _detector_finder,
+    "eomt": _eomt_finder,
+}
+"""Who finds everybody in a photograph: the embedded segmenter through windows, in a detector's boxes, or EoMT."""
+
+_FINDER_WEIGHTS = {"rt-detr": ("detector",), "eomt": ("eomt",)}
+
+
+def check_finder(name: str) -> None:
+    """Raises InputError for an unknown finder, and where its weights are not on this machine."""
+    _builder(name, FINDERS, "finder")
+    if name in _FINDER_WEIGHTS:
+        import_module("deocclude.weight_specs").require_all(_FINDER_WEIGHTS[name])
+
+
+def build_finder(
+    name: str, segmenter: Any, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> PeopleFinder:
+    """The finder `name`, with the embedded segmenter where it needs one. Raises InputError for an unknown name."""
+    return cast("PeopleFinder", _builder(name, FINDERS, "finder")(segmenter, *_placed(device, dtype)))
+
+
 def build_detector(
     name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> Callable[[np.ndarray], Sequence[DetectedPerson]]:
@@ -156,6 +197,8 @@ def check_weights(mask_stage: str, rgb_stage: str, joint_source: str) -> None:
     if rgb_stage in DIFFUSION_RGB_STAGES:
         stages = import_module("deocclude.pipelines.diffusion_stages")
         names += stages.rgb_weights(stages.RGB_STAGE_CONFIGS[rgb_stage])
+    if rgb_stage == "two-stage-unet":
+        names += import_module("deocclude.pipelines.diffusion_stages").UNET_RGB_WEIGHTS
     names += [*BASELINE_WEIGHTS["mask"].get(mask_stage, ()), *BASELINE_WEIGHTS["RGB"].get(rgb_stage, ())]
     names += [*_own_prior(mask_stage, "mask"), *_own_prior(rgb_stage, "RGB")]
     if joint_source == "vitpose":

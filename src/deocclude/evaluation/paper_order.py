@@ -11,6 +11,7 @@ import numpy as np
 from deocclude.evaluation.columns import COLUMNS
 from deocclude.evaluation.papers.tables import AHP_SYN, Row, Table
 from deocclude.evaluation.results import Runs
+from deocclude.metrics.averages import photographs_of
 from deocclude.metrics.resampling import interval_of, resampled_means
 
 
@@ -84,9 +85,9 @@ def _order(table: Table, runs: Sequence[Runs], paper_column: str, our_column: st
     ]
     if not places:
         return None
-    values = _shared_people([by_name[row.name] for row in rows], our_column)
+    values, photographs = _shared_people([by_name[row.name] for row in rows], our_column)
     sign = 1 if COLUMNS[our_column].higher_is_better else -1
-    draws = sign * resampled_means(values, rng=np.random.default_rng(0))
+    draws = sign * resampled_means(values, photographs, rng=np.random.default_rng(0))
     means = [sign * of_row.mean() for of_row in values]
     steps = tuple(
         Step(rows[one], rows[other], means[one] - means[other], interval_of(draws[:, one] - draws[:, other]))
@@ -96,14 +97,18 @@ def _order(table: Table, runs: Sequence[Runs], paper_column: str, our_column: st
     return PaperOrder(runs[0].set_name, paper_set, paper_column, our_column, steps, float(share))
 
 
-def _shared_people(runs: Sequence[Runs], key: str) -> list[np.ndarray]:
-    """The column of each row for the people in whom all rows and seeds are defined: float (seeds, people) each."""
+def _shared_people(runs: Sequence[Runs], key: str) -> tuple[list[np.ndarray], list[object]]:
+    """The column of each row for the people in whom all rows and seeds are defined, float (seeds, people) each, and
+    the photographs they are of.
+    """
     ids = [[one["id"] for one in of_row.rows[0]] for of_row in runs]
     defined = []
     for of_row, names in zip(runs, ids, strict=True):
         is_finite = np.isfinite(of_row.values(key)).all(axis=0)
         defined.append({name for name, good in zip(names, is_finite, strict=True) if good})
     shared = sorted(set.intersection(*defined))
-    return [
+    photographs = dict(zip(ids[0], photographs_of(runs[0].rows[0]), strict=True))
+    values = [
         of_row.values(key)[:, [names.index(name) for name in shared]] for of_row, names in zip(runs, ids, strict=True)
     ]
+    return values, [photographs[name] for name in shared]

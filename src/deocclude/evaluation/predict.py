@@ -160,6 +160,7 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "raw": protocol.raw,
         "refine_modal": deoccluder.refine_modal,
         "candidates": deoccluder.num_candidates,
+        "detail": deoccluder.detail,
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,
         **{name: getattr(part, "name", None) for name, part in parts.items()},
@@ -183,6 +184,9 @@ def _opened_record(folder: PredictionFolder, ids: list[str], settings: dict[str,
             f"{folder.root}: holds predictions made otherwise (other {', '.join(changed)}); "
             "choose another folder or say --overwrite"
         )
-    record.settings, record.machine, record.commit = settings, provenance.machine(), provenance.commit()
+    # What was begun at one commit and goes on at another was made by both.
+    commits = [*((record.commit or "").split(" and ") if is_started else []), provenance.commit()]
+    record.settings, record.machine = settings, provenance.machine()
+    record.commit = " and ".join(dict.fromkeys(filter(None, commits))) or None
     folder.write_record(record)
     return record

@@ -16,9 +16,8 @@ from deocclude.evaluation.papers.bench import BENCH, TOLD
 from deocclude.evaluation.papers.tables import SETS, Table
 from deocclude.evaluation.plots import draw_curve
 from deocclude.evaluation.results import Runs, read_budget, read_runs
-from deocclude.evaluation.score_files import column_of
 from deocclude.files import written_whole
-from deocclude.metrics.averages import RATIO_BINS, pooled_iou
+from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_iou
 from deocclude.metrics.paired import paired_difference
 
 _OURS = {"given": "given-feedforward", "picture": "picture-feedforward", "true": "true-feedforward"}
@@ -30,12 +29,12 @@ _HEAD = """# Results
 Written by `deocclude reproduce --report docs/results.md` from the score files in `results/`; nothing here is typed by
 hand. The bench is {bench}. Its rows are run by `deocclude reproduce bench --data bench/`.
 
-An average weighs every person equally; in brackets its 95 % bootstrap interval over people, and over training seeds
-where there are several. The bench shows 100 photographs twice, under two occluders each, and the intervals take its 200
-people for independent, so they are somewhat too narrow. *mIoU-inv* is the IoU of what is hidden. *Pooled* figures are
-sums over all people's pixels, which some papers print under the name mIoU. *Content L1* is the mean colour error, of 1,
-inside the true hidden region; *RGB L1* and *PSNR* are of the person on white, over the whole picture. A person in whom
-a column is undefined (nothing hidden, or no such picture) is left out of it; bags that people carry are not scored.
+An average weighs every person equally; in brackets its 95 % bootstrap interval over photographs, and over training
+seeds where there are several: the bench shows 100 photographs twice, under two occluders each. *mIoU-inv* is the IoU of
+what is hidden. *Pooled* figures are sums over all people's pixels, which some papers print under the name mIoU.
+*Content L1* is the mean colour error, of 1, inside the true hidden region; *RGB L1* and *PSNR* are of the person on
+white, over the whole picture. A person in whom a column is undefined (nothing hidden, or no such picture) is left out
+of it; bags that people carry are not scored.
 *KID* is ± its spread over random subsets of the pictures; it punishes a soft fill more than an occluder left in place,
 so it orders methods otherwise than the errors against the true picture do."""
 
@@ -105,8 +104,8 @@ def _means_table(rows: Sequence[Runs], keys: Sequence[str], *, pooled: Sequence[
 
 def _pooled(runs: Runs, key: str) -> str:
     """Sum of intersections over sum of unions; a dash where the counts were not kept."""
-    has_counts = f"{key}_union" in runs.rows[0][0]
-    return COLUMNS[key].text(pooled_iou(runs.rows[0], key)) if has_counts else UNKNOWN
+    rows = [row for of_seed in runs.rows for row in of_seed]
+    return COLUMNS[key].text(pooled_iou(rows, key)) if f"{key}_union" in rows[0] else UNKNOWN
 
 
 def _network_table(rows: Sequence[Runs]) -> str:
@@ -152,11 +151,17 @@ def _paired_lines(ours: Runs, floor: Sequence[Runs], told: str) -> Iterator[list
         if not measured:
             continue
         other = sorted(measured, key=lambda runs: runs.mean(column.key), reverse=column.higher_is_better)[0]
-        others = {row["id"]: row for row in other.rows[0]}
-        shared = [row for row in ours.rows[0] if row["id"] in others]
+        ids, other_ids = ([row["id"] for row in one.rows[0]] for one in (ours, other))
+        shared = [one for one in ids if one in set(other_ids)]
+        values, others = (
+            one.values(column.key).mean(axis=0)[[names.index(person) for person in shared]]
+            for one, names in ((ours, ids), (other, other_ids))
+        )
+        photographs = dict(zip(ids, photographs_of(ours.rows[0]), strict=True))
         paired = paired_difference(
-            column_of(shared, column.key),
-            column_of([others[row["id"]] for row in shared], column.key),
+            values,
+            others,
+            [photographs[person] for person in shared],
             higher_is_better=column.higher_is_better,
             rng=np.random.default_rng(0),
         )

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from deocclude.errors import InputError
 from deocclude.evaluation.papers.tables import SETS, TEMPLATES, TRAINED, Method, Row, Table
+from deocclude.evaluation.predictions import PredictionFolder
 from deocclude.evaluation.results import read_runs, row_folder
-from deocclude.evaluation.score_files import SCORES_JSON
+from deocclude.evaluation.score_files import SCORES_JSON, read_scores
 from deocclude.presets import preset
 from deocclude.registry import MASK_STAGES, RGB_STAGES
+from deocclude.training.finished import is_finished
 from deocclude.weight_specs import WeightSpec, local_path, missing_sentence, specs_of
 
 PICTURES = ("--people", "CCP", "--occluders", "COCO.json", "--occluder-images", "COCO-IMAGES")
@@ -58,8 +60,17 @@ class Job:
         return self.training / "network.safetensors"
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the row's own training has come to its end."""
+        return is_finished(self.training)
+
+    @property
     def is_scored(self) -> bool:
-        return (self.predictions / SCORES_JSON).exists()
+        """Whether there are scores of the predictions as they are."""
+        if not (self.predictions / SCORES_JSON).exists():
+            return False
+        made = PredictionFolder(self.predictions).read_record().settings
+        return bool(read_scores(self.predictions).get("settings") == made)
 
     @property
     def _work(self) -> Path:
@@ -107,7 +118,7 @@ def obstacles(job: Job) -> list[str]:
     if job.set_name not in job.places.sets:
         found.append(f"needs {SETS.get(job.set_name, f'the set {job.set_name}')}; say where: --data {job.set_name}=DIR")
     found += map(missing_sentence, missing_weights(method))
-    if job.row.training and not job.trained.exists():
+    if job.row.training and not job.is_trained:
         found.append("needs its own weights: train them first")
     return found + _unknown_stages(method)
 
@@ -128,7 +139,7 @@ def commands(job: Job) -> Iterator[str]:
     """The lines a user types to get this job done elsewhere, its training included."""
     if job.row.method is None:
         return
-    if job.row.training and not job.trained.exists():
+    if job.row.training and not job.is_trained:
         options = [str(job.places.work / "templates.safetensors") if word == TEMPLATES else word
                    for word in job.row.training]  # fmt: skip
         if TEMPLATES in job.row.training:

@@ -1,7 +1,7 @@
 """What was measured: `results/`, small files that are committed. The pictures they are of are not.
 
 results/<table>/<row>/[<set>/][seed<k>/]
-    scores.csv   a row a person: id, occlusion_ratio, and any of `columns.COLUMNS` (an IoU with its two counts)
+    scores.csv   a row a person: id, photograph, occlusion_ratio, and any of `columns.COLUMNS` (IoUs with two counts)
     scores.json  averages, FID and KID, settings, commit, machine; may be missing
 results/<table>/budget.txt
     one paragraph, if rows were trained: at what scale and cost
@@ -28,13 +28,13 @@ from deocclude.evaluation.columns import COLUMNS
 from deocclude.evaluation.papers.tables import BENCH_SET, Table
 from deocclude.evaluation.predictions import write_json
 from deocclude.evaluation.score_files import SCORES_CSV, SCORES_JSON, column_of, read_rows, read_scores, write_rows
-from deocclude.metrics.averages import POOLED_COLUMNS
+from deocclude.metrics.averages import POOLED_COLUMNS, photographs_of
 from deocclude.metrics.resampling import interval_of, resampled_means
 
 BUDGET = "budget.txt"
 _SEED = re.compile(r"seed\d+")
 _COUNTS = tuple(f"{column}_{count}" for column in POOLED_COLUMNS for count in ("intersection", "union"))
-_KEPT = ("id", "occlusion_ratio", *COLUMNS, *_COUNTS)
+_KEPT = ("id", "photograph", "occlusion_ratio", *COLUMNS, *_COUNTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,12 @@ class Runs:
         return np.stack([column_of(rows, key) for rows in self.rows])
 
     def mean(self, key: str) -> float:
-        """Mean over people and seeds of a column, or over seeds of a figure of all pictures; NaN without any."""
+        """Mean over seeds of the people defined in all of them, or of a figure of all pictures; NaN without any."""
         if figures := self._set_figures(key, "mean"):
             return float(np.mean(figures))
         values = self.values(key)
-        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
+        defined = np.isfinite(values).all(axis=0)
+        return float(values[:, defined].mean()) if defined.any() else float("nan")
 
     def deviation(self, key: str) -> float:
         """Deviation of a figure of all pictures over subsets of them, mean over seeds; NaN where it has none."""
@@ -75,12 +76,13 @@ class Runs:
         return float(np.mean(figures)) if figures else float("nan")
 
     def interval(self, key: str) -> tuple[float, float]:
-        """95 % bootstrap over people and seeds of a column's mean; NaN where nobody has a value."""
+        """95 % bootstrap over photographs and seeds of a column's mean; NaN where nobody has a value."""
         values = self.values(key)
         defined = np.isfinite(values).all(axis=0)
         if not defined.any():
             return float("nan"), float("nan")
-        return interval_of(resampled_means([values[:, defined]], rng=np.random.default_rng(0))[:, 0])
+        photographs = [one for one, good in zip(photographs_of(self.rows[0]), defined, strict=True) if good]
+        return interval_of(resampled_means([values[:, defined]], photographs, rng=np.random.default_rng(0))[:, 0])
 
     def _set_figures(self, key: str, part: str) -> list[float]:
         """A part of a figure of all pictures for each seed; empty where a seed has none."""
@@ -94,7 +96,9 @@ class Runs:
 
 
 def row_folder(results: Path, table: Table, row: str, set_name: str = BENCH_SET) -> Path:
-    """Where the runs of a row on a set lie."""
+    """Where the runs of a row on a set lie. Raises InputError for a set whose name means something else there."""
+    if _SEED.fullmatch(set_name) or set_name == "training":
+        raise InputError(f"no set can be called '{set_name}', as folders of seeds and trainings are; rename it")
     folder = results / table.folder / row
     return folder if set_name == BENCH_SET else folder / set_name
 

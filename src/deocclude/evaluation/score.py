@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ def score_person(
     truth, scored, modal_mask = person.amodal, ~person.not_scored, person.modal
     row: dict[str, Any] = {
         "id": person.id,
+        "photograph": _digest(person.occluded if person.whole is None else person.whole),
         "occlusion_ratio": occlusion_ratio(modal_mask, truth),
         "mask_l1": mask_l1(prediction.amodal_mask, truth, scored=scored),
         "content_l1": math.nan,
@@ -113,6 +115,11 @@ def score_person(
         for comparison in comparisons:
             row.update(comparison.add(*pair))
     return row
+
+
+def _digest(picture: np.ndarray) -> str:
+    """The same for people of one photograph, and for one person under several occluders."""
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()[:12]
 
 
 def _colour_scores(

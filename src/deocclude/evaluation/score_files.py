@@ -19,6 +19,8 @@ from deocclude.files import written_whole
 from deocclude.metrics.averages import averages, averages_by_ratio
 
 SCORES_CSV, SCORES_JSON = SCORES
+WORDS = ("id", "photograph")
+"""Columns of scores.csv that are no numbers."""
 
 
 def write_scores(scores: Scores, folder: PredictionFolder, *, set_name: str) -> dict[str, Any]:
@@ -51,14 +53,14 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a scores.csv: `id` a word, everything else a number, NaN where it is empty.
+    """The rows of a scores.csv: `WORDS` as they are, everything else a number, NaN where it is empty.
 
     Raises InputError for a file that is missing or is none.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [
-                {key: value if key == "id" else float(value or "nan") for key, value in row.items()}
+                {key: value if key in WORDS else float(value or "nan") for key, value in row.items()}
                 for row in csv.DictReader(file)
             ]
         if not rows or "id" not in rows[0]:

@@ -19,6 +19,7 @@ from deocclude.evaluation.columns import (
 )
 from deocclude.evaluation.formats import markdown
 from deocclude.evaluation.score_files import SCORES_CSV, column_of, read_rows, read_scores
+from deocclude.metrics.averages import photographs_of
 from deocclude.metrics.paired import paired_difference
 
 COMPARED = ("modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1", "rgb_l1", "psnr",
@@ -103,11 +104,12 @@ def paired_table(folder: Path, against: Path) -> str:
     shared = [person_id for person_id in ours if person_id in theirs]
     if not shared:
         raise InputError(f"{folder} and {against}: have no person in common")
+    photographs = photographs_of([ours[one] for one in shared])
     rows = []
     for column in (COLUMNS[key] for key in COMPARED):
         values, others = (column_of([table[one] for one in shared], column.key) for table in (ours, theirs))
         paired = paired_difference(
-            values, others, higher_is_better=column.higher_is_better, rng=np.random.default_rng(0)
+            values, others, photographs, higher_is_better=column.higher_is_better, rng=np.random.default_rng(0)
         )
         if paired.n:
             interval = column.interval_text(paired.interval, signed=True)

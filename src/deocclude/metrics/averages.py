@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from deocclude.metrics.resampling import bootstrap_interval
+
 Row = Mapping[str, Any]
 
 POOLED_COLUMNS = ("modal_iou", "iou", "invisible_iou")
@@ -22,20 +24,27 @@ RATIO_BINS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 
 """Occlusion ratio, low exclusive and high inclusive. A person with nothing hidden is in none of them."""
 
 
+def photographs_of(rows: Sequence[Row]) -> list[object]:
+    """Which photograph each row is of; where rows do not say, each is taken for one of its own."""
+    return [row.get("photograph") or row.get("id", place) for place, row in enumerate(rows)]
+
+
 def averages(rows: Sequence[Row], columns: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
     """Average each column over people.
 
-    Returns `n` (people), for each column `COLUMN_mean` and `COLUMN_interval` (95 % bootstrap of the mean,
-    seeded), for an IoU also `COLUMN_pooled`, and `undefined`: the number of people without a finite value, by
-    column (a PSNR of equal pictures is infinite and is left out too). An average over nobody is NaN.
+    Returns `n` (people), for each column `COLUMN_mean` and `COLUMN_interval` (95 % bootstrap of the mean over
+    photographs, seeded), for an IoU also `COLUMN_pooled`, and `undefined`: the number of people without a finite
+    value, by column (a PSNR of equal pictures is infinite and is left out too). An average over nobody is NaN.
     """
     summary: dict[str, Any] = {"n": len(rows)}
     undefined: dict[str, int] = {}
+    groups = photographs_of(rows)
     for column in columns:
         values = np.array([row[column] for row in rows], dtype=np.float64)
-        finite = values[np.isfinite(values)]
+        defined = np.isfinite(values)
+        finite, photographs = values[defined], [group for group, good in zip(groups, defined, strict=True) if good]
         summary[f"{column}_mean"] = float(finite.mean()) if len(finite) else float("nan")
-        summary[f"{column}_interval"] = bootstrap_interval(finite, rng=np.random.default_rng(seed))
+        summary[f"{column}_interval"] = bootstrap_interval(finite, photographs, rng=np.random.default_rng(seed))
         if column in POOLED_COLUMNS:
             summary[f"{column}_pooled"] = pooled_iou(rows, column)
         undefined[column] = len(values) - len(finite)
@@ -47,15 +56,6 @@ def pooled_iou(rows: Sequence[Row], column: str) -> float:
     defined = [row for row in rows if np.isfinite(row[column])]
     union = sum(row[f"{column}_union"] for row in defined)
     return sum(row[f"{column}_intersection"] for row in defined) / union if union else float("nan")
-
-
-def bootstrap_interval(values: np.ndarray, *, rng: np.random.Generator, resamples: int = 1000) -> tuple[float, float]:
-    """2.5th and 97.5th percentile of the mean of `values`, redrawn with replacement; NaN over nobody."""
-    if not len(values):
-        return float("nan"), float("nan")
-    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def averages_by_ratio(rows: Sequence[Row], columns: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -57,10 +57,14 @@ RGB_STAGE_CONFIGS: dict[str, RgbStageConfig] = {
     "rgb-7": _UNTUNED,
     "rgb-8": _PAPER,
     "rgb-image": replace(_PAPER, context="image"),
-    "rgb-generic": replace(_PAPER, describe=False),
+    "rgb-generic": replace(_PAPER, vqa=False),
 }
 """The fast setting, the paper's, its Table 4, rows #5 to #8 (neither f_c2 nor f_hs, f_c2, both, tuned as well), f_lw in
 place of f_hs (Table 5's third row) and "a photo of a human" (Table K)."""
+
+
+UNET_RGB_WEIGHTS = ("u-rgb", "pix2gestalt", "controlnet-seg", "clip-text")
+"""What the ablation `two-stage-unet` loads."""
 
 
 def mask_weights(name: str) -> tuple[str, ...]:
@@ -75,7 +79,7 @@ def rgb_weights(config: RgbStageConfig) -> tuple[str, ...]:
         "pix2gestalt",
         *(["controlnet-seg"] if config.control else []),
         *(["clip-text"] if config.control or reads_words else []),
-        *(["blip-vqa"] if config.describe and reads_words else []),
+        *(["blip-vqa"] if config.vqa and reads_words else []),
     )
 
 
@@ -230,7 +234,7 @@ def load_unet_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> UNet
 
     unet, sha256 = _load_unet(require("u-rgb"), U_RGB)
     prior = build_stage_2_prior(device=device, dtype=dtype)
-    hashes = {"u-rgb": sha256, **{name: weights_hash(name) for name in ("pix2gestalt", "controlnet-seg", "clip-text")}}
+    hashes = {"u-rgb": sha256, **{name: weights_hash(name) for name in UNET_RGB_WEIGHTS if name != "u-rgb"}}
     return UNetRgbCompleter(unet.to(device, dtype), prior, weights_sha256=hashes)
 
 

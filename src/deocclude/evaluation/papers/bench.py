@@ -41,8 +41,23 @@ BENCH = Table(
         _row("true-mean-colour", "mean colour", "copy-input", "mean-colour", *TRUE_MASKS),
         _row("true-telea", "Telea, from the person", "copy-input", "telea", *TRUE_MASKS),
         _row("true-telea-whole-picture", "Telea, from all known", "copy-input", "telea-whole-picture", *TRUE_MASKS),
+        _row(
+            "true-navier-stokes-whole-picture",
+            "Navier-Stokes, from all known",
+            "copy-input",
+            "navier-stokes-whole-picture",
+            *TRUE_MASKS,
+        ),
         _row("true-navier-stokes", "Navier-Stokes, from the person", "copy-input", "navier-stokes", *TRUE_MASKS),
         _row("true-feedforward", "feedforward", "feedforward", "feedforward", *TRUE_MASKS),
+        _row(
+            "true-feedforward-raw",
+            "feedforward, its own picture (no pasting back)",
+            "feedforward",
+            "feedforward",
+            *TRUE_MASKS,
+            "--raw",
+        ),
     ),
 )
 """A row's first word is what the method is told: the true modal mask, the picture alone, or both true masks."""
