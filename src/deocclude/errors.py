@@ -6,3 +6,13 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and ends with exit code 2; a batch records it and goes on.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """The text on one line, control characters spelled out: names in it come from strangers, and go to a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deocclude.errors import InputError
+from deocclude.errors import InputError, printable
 from deocclude.files import written_whole
 from deocclude.mask_levels import checked_mask, rgb_to_levels
 
@@ -77,7 +77,7 @@ def _read(path: Path, max_pixels: int, convert: Callable[[Image.Image], np.ndarr
                 raise InputError(f"{path}: has {frames} frames or pages; save the one you want as a picture")
             return convert(image)
     except InputError as error:
-        raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from None
+        raise error if str(error).startswith(printable(str(path))) else InputError(f"{path}: {error}") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it first") from error
     except UnidentifiedImageError as error:
@@ -227,7 +227,7 @@ def as_image(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     Raises InputError otherwise.
     """
     if isinstance(image, Image.Image):
-        return _pil_to_rgb(image)
+        return _of_pil(image, _pil_to_rgb)
     _check_form(image, "picture")
     array = _channels_last(image) if _is_tensor(image) else np.asarray(image)
     if array.ndim == 2:
@@ -246,7 +246,7 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
     `name` is what an InputError calls it.
     """
     if isinstance(mask, Image.Image):
-        levels = _pil_to_levels(mask)
+        levels = _of_pil(mask, _pil_to_levels)
     else:
         _check_form(mask, "mask")
         levels = _as_array(mask) if _is_tensor(mask) else np.asarray(mask)
@@ -254,9 +254,19 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
             levels = _pil_to_levels(Image.fromarray(levels))
         if levels.ndim > 2:
             levels = levels.reshape([n for n in levels.shape if n != 1])
-    if levels.ndim != 2:
-        raise InputError(f"a mask is (H, W); got {levels.shape}")
+    if levels.ndim != 2 or levels.dtype.kind not in "buif":
+        raise InputError(f"a mask is (H, W) and holds numbers; got {levels.dtype} {levels.shape}")
     return checked_mask(levels, size_hw, name)
+
+
+def _of_pil(image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """A PIL picture converted; it may be a file that was opened and not read yet."""
+    try:
+        return convert(image)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on a broken file
+        raise InputError(f"the picture is damaged or cannot be read ({error})") from error
 
 
 def _check_form(value: Any, kind: str) -> None:

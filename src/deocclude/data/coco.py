@@ -69,7 +69,7 @@ def read_coco(json_path: Path, images_dir: Path) -> list[CocoImage]:
         content = json.loads(json_path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{json_path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{json_path}: is not JSON ({error})") from error
     try:
         names = {category["id"]: category["name"] for category in content["categories"]}
@@ -77,7 +77,7 @@ def read_coco(json_path: Path, images_dir: Path) -> list[CocoImage]:
         for annotation in content["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
         return [_image(picture, annotations[picture["id"]], names, Path(images_dir)) for picture in content["images"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{json_path}: is not a COCO instances file ({type(error).__name__}: {error})") from error
 
 

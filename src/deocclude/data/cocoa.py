@@ -112,8 +112,9 @@ def _masks(region: Region, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.nda
 def _found_picture(images_dir: Path, file_names: Iterable[str]) -> Path:
     names = list(file_names)
     for path in (images_dir / name for name in names):
-        if path.is_file():
-            return path
+        with contextlib.suppress(OSError):  # a name longer than the file system has them
+            if path.is_file():
+                return path
     raise InputError(f"{images_dir}: has no picture called {' or '.join(names)}")
 
 
@@ -136,7 +137,7 @@ def read_amodal_json(
     content = _read_json(json_path)
     try:
         pictures = list(_pictures(content, json_path.stem))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{json_path}: is no amodal annotation file ({type(error).__name__}: {error})") from error
     folder = json_path.parent if images_dir is None else Path(images_dir)
     return [
@@ -162,7 +163,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error})") from error
 
 

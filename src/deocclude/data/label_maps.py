@@ -28,7 +28,9 @@ def read_label_map(path: Path, size_hw: tuple[int, int] | None = None) -> np.nda
         raise InputError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise InputError(f"{path}: is not a PNG") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on a broken file
         raise InputError(f"{path}: cannot be read as a PNG ({error})") from error
     if size_hw is not None and labels.shape != size_hw:
         raise InputError(

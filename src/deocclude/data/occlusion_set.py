@@ -30,6 +30,8 @@ FOLDERS = ("occluded", "modal", "amodal", "whole", "parsing", "initial_modal")
 MANIFEST = "manifest.csv"
 TRUTH, MODAL_ALONE = "truth", "modal"
 """Column of the manifest, and its value where nobody knows the whole person."""
+MAX_ID_BYTES = 200
+"""With a suffix and the mark of an unfinished file it is a file name on every file system."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,8 @@ def _read_manifest(path: Path) -> list[dict[str, str]]:
 
 def _check_id(id: str, where: Path) -> None:
     """An id becomes a file name: it must not lead out of the folder."""
-    if not id or id.startswith(".") or any(character in id for character in '/\\:\0\n"'):
+    is_plain = id.isprintable() and not id.startswith(".") and not any(character in id for character in '/\\:"')
+    if not id or not is_plain or len(id.encode()) > MAX_ID_BYTES:
         raise InputError(f"{where}: '{id}' cannot be an id; it must be a plain file name without suffix")
 
 
