@@ -149,7 +149,7 @@ def test_what_is_needed_is_what_the_stages_load() -> None:
     parts = ("dpmesh", "u-mask", "pix2gestalt", "controlnet-seg", "clip-text", "blip-vqa")
     assert in_float32.needed == 4 * sum(PARAMETERS[name] for name in parts) + RGB_WORK
     assert replace(WHOLE, dtype=torch.bfloat16).needed == in_float32.needed // 2
-    undescribed = replace(in_float32, options=RgbOptions(describe=False))
+    undescribed = replace(in_float32, options=RgbOptions(vqa=False))
     assert in_float32.needed - undescribed.needed == 4 * PARAMETERS["blip-vqa"]
     assert replace(in_float32, mask_stage="feedforward").needed < in_float32.needed - 4 * PARAMETERS["dpmesh"]
     assert replace(in_float32, mask_stage="mask-1", rgb_stage="copy-input").needed < GB

@@ -388,7 +388,7 @@ def test_people_are_described_where_somebody_reads_it() -> None:
     image, _ = completed()
     assert stage().describe(image) == ["person 0 in red", "person 1 in red"]
     assert [picture.shape for picture in asked[0]] == [(SIZE, SIZE, 3)] * 2 and asked[0][0].dtype == np.uint8
-    assert stage(describe=False).describe(image) == [GENERIC_DESCRIPTION] * 2
+    assert stage(vqa=False).describe(image) == [GENERIC_DESCRIPTION] * 2
     assert stage(context="image").describe(image) == []
     assert len(asked) == 1
     result = Deoccluder(RedSegmenter(), mask_stage("diffusion-tiny"), stage())(*red_person())
@@ -559,11 +559,11 @@ def test_u_rgb_reads_all_it_is_given_and_draws_nothing() -> None:
 
 
 def test_options_change_a_stage() -> None:
-    options = RgbOptions(solver="ddim", steps=2, guidance=1.0, context="image+text", describe=False, hint_colour="coco")
+    options = RgbOptions(solver="ddim", steps=2, guidance=1.0, context="image+text", vqa=False, hint_colour="coco")
     stage = build_rgb_stage("diffusion-tiny", options=replace(options, decoder_tuning_steps=1, decoder_tuning_stop=0.5))
     config = stage.config  # type: ignore[attr-defined]
     assert (config.sampling.solver, config.sampling.steps, config.sampling.guidance) == ("ddim", 2, 1.0)
-    assert (config.context, config.describe, config.hint_colour) == ("image+text", False, "coco")
+    assert (config.context, config.vqa, config.hint_colour) == ("image+text", False, "coco")
     assert (config.tuning.steps, config.tuning.stop_below) == (1, 0.5)
     for name, real in RGB_STAGE_CONFIGS.items():
         assert configured(real, RgbOptions()) == configured(real, None) == real, name

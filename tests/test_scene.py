@@ -45,7 +45,8 @@ def person_at(box: tuple[int, int, int, int], size_hw: tuple[int, ...]) -> Perso
 
 def scenes(**changes: Any) -> SceneDeoccluder:
     parts = {"segmenter": RedSegmenter(), "mask_completer": GrowDown(), "rgb_completer": Paint()} | changes
-    return SceneDeoccluder(Deoccluder(**parts), TwoPeople())
+    finder = TwoPeople()
+    return SceneDeoccluder(Deoccluder(**parts), finder, finder.person_at)
 
 
 def assert_laws(scene: Scene, image: np.ndarray) -> None:

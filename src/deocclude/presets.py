@@ -63,7 +63,7 @@ class RgbOptions:
     """Weight of the condition; 1 halves the cost."""
     context: Literal["text_pooled", "image", "image+text", "text_tokens", "text_tokens_projected"] | None = None
     """What the U-Net reads about the person."""
-    describe: bool | None = None
+    vqa: bool | None = None
     """Ask a VQA model about the person; otherwise everybody is "a photo of a human"."""
     hint_colour: Literal["ade20k", "coco", "white"] | None = None
     """Colour of the amodal mask in the ControlNet's hint."""

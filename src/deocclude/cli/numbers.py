@@ -1,4 +1,4 @@
-"""Whole numbers on the command line, refused in one sentence where they are too small."""
+"""Numbers on the command line, refused in one sentence where they are not what is wanted."""
 
 from __future__ import annotations
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deocclude.cli.numbers import natural, positive
-from deocclude.errors import InputError
+from deocclude.cli.scene_args import (
+    add_control_arguments,
+    add_people_arguments,
+    control_from_arguments,
+    has_control,
+    parse_box,
+    parse_point,
+)
+from deocclude.errors import InputError, printable
 
 if TYPE_CHECKING:
     from deocclude.pipelines.deoccluder import Deoccluder
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 HELP = "Complete the people in photographs: masks, the completed picture, a cut-out and a JSON for each person."
 EXAMPLE = """
 deocclude run photo.jpg --output out/
+deocclude run photo.jpg --people all --extend auto --output out/
+deocclude run photo.jpg --point 412,300 --layers --output out/
 deocclude run photo.jpg --box 120,40,380,600 --box 400,60,610,590 --output out/
 deocclude run photos/ 'more/**/*.png' --mask masks/ --output out/
 """
@@ -56,6 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X0,Y0,X1,Y1",
         help="where to look, in pixels of the upright picture; once for each person",
     )
+    where.add_argument(
+        "--point",
+        type=parse_point,
+        action="append",
+        default=[],
+        metavar="X,Y",
+        help="a pixel of the person, as if clicked; once for each person",
+    )
+    add_people_arguments(where, default=None)
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="a folder for each photograph, with layers (.ora); --people, --point and --extend make one too",
+    )
+    add_control_arguments(parser)
     add_method_arguments(parser)
     parser.add_argument(
         "--joints",
@@ -104,21 +129,16 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
 
 
-def parse_box(text: str) -> tuple[float, float, float, float]:
-    """'X0,Y0,X1,Y1' to four numbers."""
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a box is X0,Y0,X1,Y1 in pixels; got '{text}'") from None
-    return x0, y0, x1, y1
-
-
 def run(args: argparse.Namespace) -> int:
     from deocclude.images import find_images
     from deocclude.pipelines.outputs import person_names, picture_kinds, prepare_folder
 
     paths = find_images(args.input)
     _check_choice(args, paths)
+    if args.layers or args.people or args.point or args.extend:
+        from deocclude.cli.run_scenes import run_scenes
+
+        return run_scenes(args, paths)
     kinds = picture_kinds(raw=args.raw, num_candidates=args.candidates)
     boxes = args.box or [None]
     names = person_names(paths, len(boxes))
@@ -129,8 +149,8 @@ def run(args: argparse.Namespace) -> int:
     jobs = [_Job(path, group, boxes, args.mask, joints, kinds) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
         _open_job(jobs[0])
-    failures = _run_all(jobs, load_deoccluder(args), args.output)
-    return _report(failures, len(jobs), args.output)
+    deoccluder = load_deoccluder(args)
+    return run_each(paths, lambda place: _run_job(jobs[place], deoccluder, args), args.output)
 
 
 def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
@@ -164,52 +184,69 @@ def _check_choice(args: argparse.Namespace, paths: Sequence[Path]) -> None:
         raise InputError(f"--box belongs to one photograph, and the input is {len(paths)}; run them one by one")
     if args.joints and len(paths) > 1 and _joints_file(args.joints):
         raise InputError(f"--joints {args.joints} belongs to one photograph, and the input is {len(paths)}")
+    if args.point and (args.mask or args.box):
+        raise InputError("say where people are by --mask, --box or --point, not by several of these")
+    if args.point and len(paths) > 1:
+        raise InputError(f"--point belongs to one photograph, and the input is {len(paths)}; run them one by one")
+    if has_control(args) and (len(paths) > 1 or len(args.box or []) + len(args.point) > 1):
+        raise InputError("wishes (--joint, --describe, --leave-alone, …) are about one person of one photograph")
     if args.mask and not args.mask.exists():
         raise InputError(f"{args.mask}: no such file or folder")
     if args.mask and args.mask.is_file() and len(paths) > 1:
         raise InputError(f"--mask {args.mask} is one file for {len(paths)} photographs; give a folder of masks")
 
 
-def _run_all(jobs: Sequence[_Job], deoccluder: Deoccluder, output: Path) -> list[tuple[Path, str]]:
-    """Do every photograph; one that cannot be done is remembered with the reason, and the others go on."""
+def run_each(paths: Sequence[Path], do: Callable[[int], Sequence[str]], output: Path) -> int:
+    """Do every photograph by its place and print its lines; one that cannot be done does not stop the others.
+
+    Returns the exit code, having told which failed and why.
+    """
     from tqdm import tqdm
 
     failures: list[tuple[Path, str]] = []
-    for job in tqdm(jobs, unit="photo", disable=len(jobs) == 1, file=sys.stderr):
+    for place, path in enumerate(tqdm(paths, unit="photo", disable=len(paths) == 1, file=sys.stderr)):
         try:
-            for line in _run_job(job, deoccluder, output):
+            for line in do(place):
                 tqdm.write(line)
         except InputError as error:
-            failures.append((job.path, str(error)))
+            failures.append((path, str(error)))
         except Exception as error:
-            if len(jobs) == 1:
+            if len(paths) == 1:
                 raise
-            logger.exception("%s failed", job.path)
-            failures.append((job.path, f"{type(error).__name__}: {error}"))
-    return failures
+            logger.exception("%s failed", path)
+            failures.append((path, f"{type(error).__name__}: {error}"))
+    return _report(failures, len(paths), output)
 
 
-def _run_job(job: _Job, deoccluder: Deoccluder, output: Path) -> list[str]:
+def _run_job(job: _Job, deoccluder: Deoccluder, args: argparse.Namespace) -> list[str]:
     """All people of a photograph: first computed, then written, so that a failure leaves nothing of it."""
     from deocclude.pipelines.outputs import write_person
 
     image, modal_mask = _open_job(job)
+    control = control_from_arguments(args, image)
     results = [
-        deoccluder(image, modal_mask=modal_mask, box=box, joints=_joints(job, modal_mask, box)) for box in job.boxes
+        deoccluder(image, modal_mask=modal_mask, box=box, joints=_joints(job, modal_mask, box), control=control)
+        for box in job.boxes
     ]
     lines = []
     for name, box, result in zip(job.names, job.boxes, results, strict=True):
         asked: dict[str, Any] = {"asked_box_xyxy": list(box) if box else None}
-        write_person(output, name, image, result, source=job.path, kinds=job.kinds, extra=asked)
-        lines.append(summary(result, output / f"{name}_overview.png"))
+        write_person(args.output, name, image, result, source=job.path, kinds=job.kinds, extra=asked)
+        lines.append(summary(result, args.output / f"{name}_overview.png"))
     return lines
 
 
 def summary(result: Deocclusion, overview_path: Path) -> str:
     """One line about a person, and one for each thing to be told of the result."""
     seconds = sum(result.facts["seconds"].values())
-    line = f"{overview_path}: {result.occlusion_ratio:.0%} of the person was hidden ({seconds:.2f} s)"
-    return "\n".join([line, *(f"note: {note}" for note in result.facts["notes"])])
+    line = f"{printable(str(overview_path))}: {result.occlusion_ratio:.0%} of the person was hidden ({seconds:.2f} s)"
+    return "\n".join([line, *(f"note: {note}" for note in notes_of(result))])
+
+
+def notes_of(result: Deocclusion) -> list[str]:
+    """What a user should be told of a person, doubts included."""
+    doubts = "; ".join(result.facts["doubts"])
+    return [*result.facts["notes"], *([f"not plausible: {doubts}"] if doubts else [])]
 
 
 def _open_job(job: _Job) -> tuple[Any, Any]:
@@ -219,7 +256,7 @@ def _open_job(job: _Job) -> tuple[Any, Any]:
     image = open_image(job.path)
     if job.mask_path is None:
         return image, None
-    return image, open_mask(_mask_of(job.path, job.mask_path), image.shape[:2])
+    return image, open_mask(mask_of(job.path, job.mask_path), image.shape[:2])
 
 
 def _joints_file(joints: str | None) -> Path | None:
@@ -243,7 +280,7 @@ def _joints(job: _Job, modal_mask: Any, box: Any) -> Any:
     return joints_from_file(job.joints_path, box_xyxy=box_xyxy, modal_mask=modal_mask)
 
 
-def _mask_of(path: Path, mask_path: Path) -> Path:
+def mask_of(path: Path, mask_path: Path) -> Path:
     """The photograph's mask. Raises InputError where a folder has none of its stem, or several."""
     found = _masks_of(path, mask_path)
     if len(found) == 1:
@@ -263,7 +300,8 @@ def _masks_of(path: Path, mask_path: Path) -> list[Path]:
 
 def _report(failures: Sequence[tuple[Path, str]], total: int, output: Path) -> int:
     for path, reason in failures:
-        sentence = reason if str(path) in reason else f"{path}: {reason}"
+        name = printable(str(path))
+        sentence = reason if name in reason else f"{name}: {printable(reason)}"
         print(f"deocclude: error: {sentence}", file=sys.stderr)
     if total > 1:
         print(f"{total - len(failures)} of {total} photographs done; results in {output}")

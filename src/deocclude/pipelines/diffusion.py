@@ -50,7 +50,7 @@ class RgbStageConfig:
 
     context: Context = "text_pooled"
     """What the U-Net reads: the sentence's one embedding, the picture's, both, or the sentence's 77 tokens."""
-    describe: bool = True
+    vqa: bool = True
     """Ask a VQA model about the person; otherwise everybody is "a photo of a human"."""
     control: bool = True
     """Show the amodal mask to the ControlNet (f_c2)."""
@@ -221,7 +221,7 @@ class DiffusionRgbCompleter:
         """
         if not self.reads_words:
             return []
-        if not self.config.describe or self.describer is None:
+        if not self.config.vqa or self.describer is None:
             return [GENERIC_DESCRIPTION] * len(image)
         return list(self.describer([as_image(one) for one in image]))
 

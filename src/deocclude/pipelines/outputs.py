@@ -70,7 +70,7 @@ def person_names(paths: Sequence[Path], num_people: int = 1) -> list[list[str]]:
 def _spellings(path: Path) -> list[str]:
     path = path.resolve()
     stem, suffix, folder = path.stem, path.suffix[1:].lower(), path.parent.name
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
     return [stem, f"{stem}_{suffix}", f"{folder}_{stem}_{suffix}", f"{stem}_{suffix}_{digest}"]
 
 

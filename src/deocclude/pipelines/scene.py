@@ -6,13 +6,17 @@ the whole person behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from deocclude.conditioning.embedded_people import person_at
+from deocclude.conditioning.people_finder import PeopleFinder
+from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.crops import Box
+from deocclude.devices import checked_dtype
 from deocclude.errors import InputError
 from deocclude.images import as_image
 from deocclude.pipelines.canvas import Canvas, canvas_for, finished
@@ -21,25 +25,12 @@ from deocclude.pipelines.control import Control
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.occlusion_order import OcclusionOrder, occlusion_order
 from deocclude.pipelines.photograph import CompletedMask
+from deocclude.registry import build_finder, check_finder
 from deocclude.types import Deocclusion, Person
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-
-class PeopleFinder(Protocol):
-    """Finds everybody in a photograph; `conditioning.embedded_people` has one that works offline."""
-
-    name: str
-
-    def __call__(self, image: np.ndarray) -> list[Person]:
-        """uint8 (H, W, 3) to its people, the largest first, their modal masks disjoint; nobody: an empty list."""
-        ...
-
-    def person_at(self, image: np.ndarray, point_xy: tuple[float, float]) -> Person:
-        """The person at a point in pixels. Raises InputError where nobody is."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +85,33 @@ class SceneDeoccluder:
     """De-occludes everybody in a photograph.
 
     deoccluder: the method. finder: finds the people where the request does not name them.
+    person_at: the person at a point x, y of a photograph uint8 (H, W, 3); by default the deoccluder's segmenter looks.
     """
 
-    def __init__(self, deoccluder: Deoccluder, finder: PeopleFinder) -> None:
+    def __init__(
+        self,
+        deoccluder: Deoccluder,
+        finder: PeopleFinder,
+        person_at: Callable[[np.ndarray, tuple[float, float]], Person] | None = None,
+    ) -> None:
         self.deoccluder, self.finder = deoccluder, finder
+        self._person_at = person_at
+
+    @classmethod
+    def from_preset(cls, name: str, *, finder: str = "embedded", **options: Any) -> SceneDeoccluder:
+        """A preset with a finder (`registry.FINDERS`); options as of `Deoccluder.from_preset`, InputErrors too."""
+        check_finder(finder)
+        deoccluder = Deoccluder.from_preset(name, **options)
+        dtype = checked_dtype(options.get("dtype"))
+        return cls(deoccluder, build_finder(finder, deoccluder.segmenter, device=deoccluder.device, dtype=dtype))
+
+    def person_at(self, image: np.ndarray, point_xy: tuple[float, float]) -> Person:
+        """The person at a point x, y, in pixels of uint8 (H, W, 3). Raises InputError where nobody is."""
+        if self._person_at is not None:
+            return self._person_at(image, point_xy)
+        if not isinstance(self.deoccluder.segmenter, EmbeddedSegmenter):
+            raise InputError("there is no segmenter here to look at a point with; give a modal mask")
+        return person_at(image, point_xy, self.deoccluder.segmenter)
 
     def __call__(self, image: Image | np.ndarray | Tensor, request: SceneRequest | None = None) -> Scene:
         """Complete the people of one photograph, in any form `images.as_image` takes; nobody in it: a scene of nobody.
@@ -147,7 +161,7 @@ class SceneDeoccluder:
             return [self.deoccluder.find(image, box=box) for box in request.boxes], False
         if request.points:
             return [
-                self.deoccluder.with_found_joints(image, self.finder.person_at(image, at)) for at in request.points
+                self.deoccluder.with_found_joints(image, self.person_at(image, at)) for at in request.points
             ], False
         people = self.finder(image)
         wanted = people if request.people == "all" else people[: request.people]

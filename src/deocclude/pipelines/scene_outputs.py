@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ from deocclude.pipelines.spread import spread_picture
 from deocclude.types import Deocclusion
 
 SCENE_JSON = "scene.json"
+_OURS = re.compile(r"(overview|completed|person_\d+_[a-z]+)\.png|layers\.ora|(coco|scene)\.json")
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,27 @@ def write_scene(
     from run to run. Raises InputError where NAME exists without `overwrite`, and where nothing can be written.
     """
     place = folder / name
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place} is a file, and the results want a folder of that name; choose another --output")
     if place.exists() and not overwrite:
         raise InputError(f"{place} exists already; give --overwrite, or another --output")
     try:
         with _staging(folder, name) as staging:
             _write_files(staging, scene, source, extra or {}, timings)
             if place.exists():
+                _check_is_ours(place)
                 shutil.rmtree(place)
             os.replace(staging, place)
     except OSError as error:
         raise InputError(f"{place}: cannot write the results ({error.strerror or error})") from error
     return place
+
+
+def _check_is_ours(place: Path) -> None:
+    """Raises InputError for a folder with anything in it that no run wrote: it is not ours to replace."""
+    foreign = [path for path in sorted(place.iterdir()) if not _OURS.fullmatch(path.name) or path.is_dir()]
+    if foreign:
+        raise InputError(f"{foreign[0]} is no result and would be lost with its folder; choose another --output")
 
 
 def _write_files(folder: Path, scene: Scene, source: Source, extra: dict[str, Any], timings: bool) -> None:

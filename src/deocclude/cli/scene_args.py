@@ -1,0 +1,123 @@
+"""Options about the people of a photograph: who is meant, how far they may reach, and what is wished of one of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deocclude.pipelines.control import Control
+    from deocclude.pipelines.scene import SceneDeoccluder
+
+
+def add_people_arguments(group: Any, *, default: str | None) -> None:
+    """`--people`, `--extend` and `--finder`, of a parser or a group of one."""
+    group.add_argument(
+        "--people", default=default, metavar="all|N|largest", help="how many of those found, the largest first"
+    )
+    group.add_argument(
+        "--extend",
+        type=parse_extension,
+        default=0,
+        metavar="auto|PIXELS",
+        help="complete people beyond the picture's edge: by so many pixels, or as far as those need whom it cuts off",
+    )
+    group.add_argument(
+        "--finder", default="embedded", metavar="NAME", help="who finds the people: embedded, rt-detr or eomt"
+    )
+
+
+def add_control_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is wished of the one person meant."""
+    group = parser.add_argument_group("wishes about the person meant (docs/scenes.md says which stage heeds which)")
+    group.add_argument(
+        "--joint",
+        type=parse_joint,
+        action="append",
+        default=[],
+        metavar="NAME=X,Y",
+        help="where a joint is, such as left-knee=412,890, in pixels (again for another)",
+    )
+    group.add_argument("--fill-box", type=parse_box, metavar="X0,Y0,X1,Y1", help="what the whole person must fill")
+    group.add_argument("--leave-alone", type=Path, metavar="MASK", help="where nothing may be invented, white on black")
+    group.add_argument("--describe", metavar="TEXT", help="a sentence about the person, in place of the describer's")
+    group.add_argument("--describe-more", metavar="TEXT", help="what is added to it")
+    group.add_argument("--reference", type=Path, metavar="FILE", help="another photograph of the person")
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """'X0,Y0,X1,Y1' to four numbers."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a box is X0,Y0,X1,Y1 in pixels; got '{text}'") from None
+    return x0, y0, x1, y1
+
+
+def parse_point(text: str) -> tuple[float, float]:
+    """'X,Y' to two numbers."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a point is X,Y in pixels; got '{text}'") from None
+    return x, y
+
+
+def parse_joint(text: str) -> tuple[str, tuple[float, float]]:
+    """'NAME=X,Y' to a name and two numbers."""
+    name, equals, point = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"a joint is NAME=X,Y in pixels; got '{text}'")
+    return name, parse_point(point)
+
+
+def parse_extension(text: str) -> int | str:
+    """'auto' or a number of pixels."""
+    if text == "auto":
+        return text
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"needs 'auto' or a whole number of pixels; got '{text}'")
+    return int(text)
+
+
+def has_control(args: argparse.Namespace) -> bool:
+    """Whether anything is wished of a person."""
+    return any((args.joint, args.fill_box, args.leave_alone, args.describe, args.describe_more, args.reference))
+
+
+def control_from_arguments(args: argparse.Namespace, image: np.ndarray) -> Control:
+    """The wishes about a person of this photograph, uint8 (H, W, 3). Raises InputError for what cannot be read."""
+    from deocclude.images import open_image, open_mask
+    from deocclude.pipelines.control import Control
+    from deocclude.pipelines.photograph import checked_box
+
+    size_hw = (image.shape[0], image.shape[1])
+    return Control(
+        joints=dict(args.joint),
+        box_xyxy=None if args.fill_box is None else checked_box(args.fill_box, size_hw),
+        leave_alone=None if args.leave_alone is None else open_mask(args.leave_alone, size_hw),
+        words=args.describe,
+        more_words=args.describe_more,
+        reference=None if args.reference is None else open_image(args.reference),
+    )
+
+
+def load_scenes(args: argparse.Namespace) -> SceneDeoccluder:
+    """The method of `cli.run.load_deoccluder` with the finder of `--finder`."""
+    from deocclude.cli.run import load_deoccluder
+    from deocclude.pipelines.scene import SceneDeoccluder
+    from deocclude.registry import build_finder, check_finder
+
+    check_finder(args.finder)
+    deoccluder = load_deoccluder(args)
+    return SceneDeoccluder(deoccluder, build_finder(args.finder, deoccluder.segmenter, device=deoccluder.device))
+
+
+def number_of_people(people: str | None) -> Any:
+    """`--people` for a `SceneRequest`. Raises InputError for what it is not."""
+    from deocclude.conditioning.people_finder import how_many
+
+    return "all" if people is None else how_many(people) or "all"
