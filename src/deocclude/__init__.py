@@ -10,19 +10,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deocclude.errors import InputError
+    from deocclude.pipelines.control import Control
     from deocclude.pipelines.deoccluder import Deoccluder
+    from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
     from deocclude.types import Deocclusion, MaskCompletion, Person
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Deoccluder", "Deocclusion", "InputError", "MaskCompletion", "Person", "__version__"]
+__all__ = [
+    "Control",
+    "Deoccluder",
+    "Deocclusion",
+    "InputError",
+    "MaskCompletion",
+    "Person",
+    "Scene",
+    "SceneDeoccluder",
+    "SceneRequest",
+    "__version__",
+]
 
 _MODULE_OF = {
+    "Control": "deocclude.pipelines.control",
     "Deoccluder": "deocclude.pipelines.deoccluder",
     "Deocclusion": "deocclude.types",
     "InputError": "deocclude.errors",
     "MaskCompletion": "deocclude.types",
     "Person": "deocclude.types",
+    "Scene": "deocclude.pipelines.scene",
+    "SceneDeoccluder": "deocclude.pipelines.scene",
+    "SceneRequest": "deocclude.pipelines.scene",
 }
 
 
