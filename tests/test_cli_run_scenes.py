@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from miniatures import photograph, write_assets, write_png
 
-from deocclude import weights
+from deocclude import registry, weights
 from deocclude.cli.main import main
+from deocclude.conditioning import embedded_people
+from deocclude.conditioning.embedded_people import EmbeddedPeopleFinder
 from deocclude.images import open_image
 from deocclude.layers.openraster import read_openraster
 from deocclude.layers.stacking import flatten
@@ -18,11 +20,14 @@ from deocclude.layers.stacking import flatten
 
 @pytest.fixture(autouse=True)
 def miniature_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segmenter that takes every pixel it looks at for a person."""
+    """A segmenter that takes every pixel it looks at for a person, and believes in people however unsure it is."""
     folder = tmp_path_factory.getbasetemp() / "assets"
     if not folder.exists():
         write_assets(folder)
     monkeypatch.setattr(weights, "ASSETS", folder)
+    monkeypatch.setattr(embedded_people, "POINT_THRESHOLD", 0.0)
+    believing = lambda segmenter, device, dtype: EmbeddedPeopleFinder(segmenter, threshold=0.0)  # noqa: E731
+    monkeypatch.setitem(registry.FINDERS, "embedded", believing)
 
 
 @pytest.fixture

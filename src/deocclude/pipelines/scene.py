@@ -59,12 +59,14 @@ class Scene:
     image: the canvas, uint8 (H, W, 3), black outside the photograph.
     photograph_box: where the photograph lies on it, x0, y0, x1, y1.
     people: as they were found or named. order: who is in front of whom.
+    facts: what is the same for everybody: method, weights, seed.
     """
 
     image: np.ndarray
     photograph_box: Box
     people: tuple[Deocclusion, ...]
     order: OcclusionOrder
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rgb(self) -> np.ndarray:
@@ -148,7 +150,10 @@ class SceneDeoccluder:
         orders = [_order(of_one) for of_one in masks]
         masks = [_without_claims_on_those_behind(of_one, order) for of_one, order in zip(masks, orders, strict=True)]
         people = self._back_to_front(found, masks, orders)
-        return [_scene(one.canvas, of_one, order) for one, of_one, order in zip(found, people, orders, strict=True)]
+        facts = {**self.deoccluder.facts, "finder": self.finder.name}
+        return [
+            _scene(one.canvas, of_one, order, facts) for one, of_one, order in zip(found, people, orders, strict=True)
+        ]
 
     def _people(self, image: np.ndarray, request: SceneRequest) -> tuple[list[Person], bool]:
         """The people meant, and whether their masks were given."""
@@ -160,9 +165,7 @@ class SceneDeoccluder:
         if request.boxes:
             return [self.deoccluder.find(image, box=box) for box in request.boxes], False
         if request.points:
-            return [
-                self.deoccluder.with_found_joints(image, self.person_at(image, at)) for at in request.points
-            ], False
+            return [self.deoccluder.with_found_joints(image, self.person_at(image, at)) for at in request.points], False
         people = self.finder(image)
         wanted = people if request.people == "all" else people[: request.people]
         return [self.deoccluder.with_found_joints(image, person) for person in wanted], False
@@ -224,9 +227,9 @@ def _without_claims_on_those_behind(masks: Sequence[CompletedMask], order: Occlu
     return result
 
 
-def _scene(canvas: Canvas, people: Sequence[Deocclusion], order: OcclusionOrder) -> Scene:
+def _scene(canvas: Canvas, people: Sequence[Deocclusion], order: OcclusionOrder, facts: dict[str, Any]) -> Scene:
     canvas, people = finished(canvas, people)
-    return Scene(canvas.image, canvas.photograph_box, tuple(people), order)
+    return Scene(canvas.image, canvas.photograph_box, tuple(people), order, facts)
 
 
 def _split(items: Sequence[CompletedMask], found: Sequence[FoundPeople]) -> list[list[CompletedMask]]:

@@ -23,7 +23,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,9 +162,11 @@ def _completed(scene: Scene) -> np.ndarray:
 def describe_scene(scene: Scene, source: Source, *, timings: bool = True) -> dict[str, Any]:
     """What scene.json says. People are numbered from 1, the largest first; pixels are the canvas's."""
     height, width = scene.image.shape[:2]
-    people = scene.people if timings else [_timeless(person) for person in scene.people]
+    said_once = [*scene.facts, *([] if timings else ["seconds"])]
+    people = [_without(person, said_once) for person in scene.people]
     return {
         "input": {"file": source.name, "sha256": source.sha256},
+        **scene.facts,
         "canvas": {"width": width, "height": height, "photograph_box_xyxy": list(scene.photograph_box)},
         "people": [
             {"number": number, **describe_person(person, f"person_{number}_invisible.png")}
@@ -186,8 +188,8 @@ def _in_front(scene: Scene) -> Iterator[dict[str, Any]]:
             yield {"front": int(front) + 1, "behind": int(back) + 1, "score": score}
 
 
-def _timeless(person: Deocclusion) -> Deocclusion:
-    return replace(person, facts={key: value for key, value in person.facts.items() if key != "seconds"})
+def _without(person: Deocclusion, keys: Sequence[str]) -> Deocclusion:
+    return replace(person, facts={key: value for key, value in person.facts.items() if key not in keys})
 
 
 @contextlib.contextmanager
