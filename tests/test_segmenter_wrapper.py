@@ -123,7 +123,7 @@ def test_a_mirrored_photograph_gets_the_mirrored_person() -> None:
     network = SegmenterNetwork(SegmenterConfig(decoder_channels=(8, 8, 8)))
     segmenter = EmbeddedSegmenter(network, size=64, larger_size=96)
     image = photograph(64, 64)
-    look, mirrored = segmenter._look(image, None), segmenter._look(image[:, ::-1].copy(), None)
+    look, mirrored = segmenter.look(image, None), segmenter.look(image[:, ::-1].copy(), None)
     assert look.probability.any()
     np.testing.assert_allclose(mirrored.probability[:, ::-1], look.probability, atol=1e-4)
     expected = look.joint_heatmap_logits[list(FLIPPED_JOINTS)]
@@ -140,7 +140,7 @@ def test_two_sizes_are_averaged() -> None:
 
     image, mask = with_red_person(dark(64, 64), (16, 16, 48, 60))
     alone, both = (
-        EmbeddedSegmenter(BySize(), size=64, mirror=False, larger_size=larger)._look(image, None).mask  # type: ignore[arg-type]
+        EmbeddedSegmenter(BySize(), size=64, mirror=False, larger_size=larger).look(image, None).mask  # type: ignore[arg-type]
         for larger in (None, 128)
     )
     assert iou(alone, mask) > 0.9 and iou(both, ~mask) > 0.9

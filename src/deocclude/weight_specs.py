@@ -88,7 +88,7 @@ def _hub(
     name: str,
     what: str,
     repo_id: str,
-    revision: str,
+    revision: str | None,
     *,
     text: str,
     weights: Mapping[str, str | None],
@@ -195,6 +195,18 @@ _ALL = (
         weights={"model.safetensors": None},
         size=172_000_000,
         licence="Apache-2.0",
+    ),
+    # Neither its card nor a listing was seen: the licence and the size are those of copies elsewhere that say to hold
+    # these very weights (LibreEoMTl-seg), so that no revision and no sha256 is pinned.
+    _hub(
+        "eomt",
+        "EoMT-L, everybody's masks",
+        "tue-mps/coco_instance_eomt_large_640",
+        None,
+        text="config.json preprocessor_config.json",
+        weights={"model.safetensors": None},
+        size=1_260_000_000,
+        licence="MIT",
     ),
     # A clone of runwayml's repository, which is gone. VAE: size, sha256 and this revision in a public cache listing;
     # U-Net: size and sha256 in public pins of this repository; both lie in its first commit.

@@ -24,7 +24,7 @@ from deocclude.errors import InputError, printable
 VERBS = {
     "run": "complete the people in photographs",
     "batch": "complete everybody in many photographs, in a run that can be stopped",
-    "serve": "the page in a browser, and an HTTP API",
+    "serve": "open a page in the browser; the same as an HTTP API",
     "demo": "complete a person in a sample picture, to see that it works",
     "import": "turn AHP, COCOA, COCO, CCP or a folder into an occlusion set",
     "export": "write a set, or predictions over it, as COCO or COCOA JSON",
@@ -54,6 +54,8 @@ _EXTRA_OF = {
     "matplotlib": "plots",
     "ray": "ray",
     "gradio": "page",
+    "uvicorn": "page",
+    "fastapi": "page",
 }
 """Packages a plain installation lacks, and the extra that brings them."""
 

@@ -21,7 +21,7 @@ from deocclude.conditioning.people_finder import (
     sighting,
     without_repeats,
 )
-from deocclude.conditioning.segmenter import EmbeddedSegmenter, _in_picture, joints_of
+from deocclude.conditioning.segmenter import EmbeddedSegmenter, box_in_picture, joints_of
 from deocclude.crops import Box, SquareCrop, box_overlap, crop_around, extract, restore_box
 from deocclude.errors import InputError
 from deocclude.masks import mask_box
@@ -149,12 +149,12 @@ def _glimpses(segmenter: EmbeddedSegmenter, image: np.ndarray, window: SquareCro
     from scipy import ndimage
 
     size, image_hw = segmenter.size, (image.shape[0], image.shape[1])
-    probability = segmenter._look(extract(image, window, size, nearest=False), None).probability
+    probability = segmenter.look(extract(image, window, size, nearest=False), None).probability
     pieces, _ = ndimage.label(probability >= 0.5)
     least = 0 if window.side >= max(image_hw) else MIN_SHARE * size**2
     for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
         piece = np.where(pieces == number, probability, 0)
-        box = _in_picture((columns.start, rows.start, columns.stop, rows.stop), window, size, image_hw)
+        box = box_in_picture((columns.start, rows.start, columns.stop, rows.stop), window, size, image_hw)
         if (pieces == number).sum() >= least and (seen := _placed(piece, window, image_hw)) is not None:
             yield _Glimpse(seen, box, _is_cut(box, window, image_hw))
 
@@ -216,14 +216,14 @@ def _drawn_carefully(segmenter: EmbeddedSegmenter, image: np.ndarray, seen: Sigh
 
 def _loose(box_xyxy: Box, image_hw: tuple[int, int]) -> Box:
     """A tight box as wide as the boxes that the segmenter was trained with."""
-    return _in_picture(box_xyxy, SquareCrop(0, 0, 1), 1, image_hw)
+    return box_in_picture(box_xyxy, SquareCrop(0, 0, 1), 1, image_hw)
 
 
 def _look(
     segmenter: EmbeddedSegmenter, image: np.ndarray, box_xyxy: Box, confidence: float | None = None
 ) -> Sighting | None:
     """The person in a box; None if nobody is seen there. confidence: by default the mean probability in the mask."""
-    look = segmenter._look(image, box_xyxy)
+    look = segmenter.look(image, box_xyxy)
     if look.is_empty:
         return None
     joints = joints_of(look.joint_heatmap_logits, look.crop)
@@ -239,7 +239,7 @@ def _placed(
     box = mask_box(mask)
     if box is None:
         return None
-    around = box_overlap(_in_picture(box, crop, probability.shape[0], image_hw), crop.inside(image_hw))
+    around = box_overlap(box_in_picture(box, crop, probability.shape[0], image_hw), crop.inside(image_hw))
     if around[0] >= around[2] or around[1] >= around[3]:
         return None  # in the black round the picture
     at_its_place = restore_box(probability, crop, around)

@@ -37,7 +37,7 @@ MIN_AREA = 0.0005
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What one pass saw: its square, the probability of a visible person (S, S), joint maps (25, h, w)."""
 
     crop: SquareCrop
@@ -86,7 +86,7 @@ class EmbeddedSegmenter:
 
         Raises InputError if nobody is found.
         """
-        look = self._zoom(image, self._look(image, box_xyxy))
+        look = self._zoom(image, self.look(image, box_xyxy))
         mask = restore(look.probability, look.crop, image.shape[:2]) >= 0.5
         box = mask_box(mask)
         if look.is_empty or box is None:
@@ -100,14 +100,14 @@ class EmbeddedSegmenter:
         _, joints = self._infer(image, crop, box_xyxy, self.size)
         return joints_of(joints[0].cpu().numpy(), crop)
 
-    def _zoom(self, image: np.ndarray, look: _Look) -> _Look:
+    def _zoom(self, image: np.ndarray, look: Look) -> Look:
         box = mask_box(look.mask)
         if look.is_empty or box is None or max(box[2] - box[0], box[3] - box[1]) >= ZOOM_BELOW * self.size:
             return look
-        closer = self._look(image, _in_picture(box, look.crop, self.size, image.shape[:2]))
+        closer = self.look(image, box_in_picture(box, look.crop, self.size, image.shape[:2]))
         return look if closer.is_empty else closer
 
-    def _look(self, image: np.ndarray, box_xyxy: Box | None) -> _Look:
+    def look(self, image: np.ndarray, box_xyxy: Box | None) -> Look:
         """One pass: over the whole picture with the box channel full, or round a box with it drawn in."""
         crop = _square(image, box_xyxy)
         modal, joints = self._infer(image, crop, box_xyxy, self.size)
@@ -116,7 +116,7 @@ class EmbeddedSegmenter:
             modal = (modal + F.interpolate(larger, modal.shape[-2:], mode="bilinear", antialias=True)) / 2
         probability = modal.sigmoid()[0, 0].cpu().numpy()
         parts = main_parts(probability >= 0.5, _draw_box(box_xyxy, crop, self.size))
-        return _Look(crop, probability * parts, joints[0].cpu().numpy())
+        return Look(crop, probability * parts, joints[0].cpu().numpy())
 
     @torch.inference_mode()
     def _infer(
@@ -194,7 +194,7 @@ def _parabola_offset(line: np.ndarray, peak: int) -> float:
     return float(np.clip((before - after) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0
 
 
-def _in_picture(box_xyxy: Box, crop: SquareCrop, size: int, image_hw: tuple[int, int]) -> Box:
+def box_in_picture(box_xyxy: Box, crop: SquareCrop, size: int, image_hw: tuple[int, int]) -> Box:
     """A box on the resized crop as one in the picture, a pixel and 5 % wider: in training boxes are loose too."""
     x0, y0, x1, y1 = box_xyxy
     x, y = 1 + (x1 - x0) / 20, 1 + (y1 - y0) / 20

@@ -1,0 +1,54 @@
+"""The page and the API put together, behind their guard."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deocclude import __version__
+from deocclude.web.limits import Limits
+from deocclude.web.methods import Methods
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, loopback: bool = True) -> ASGIApp:
+    """The whole server as an ASGI application.
+
+    folder: its own and empty; everything uploaded and made lies there, and nothing else is served.
+    loopback: it is reached under this machine's own names only.
+
+    Sets GRADIO_TEMP_DIR and GRADIO_ANALYTICS_ENABLED: Gradio keeps files where the first says, once a process.
+    """
+    folder = folder.resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which would ask
+
+    import gradio
+    from fastapi import FastAPI
+
+    from deocclude.web.api import add_api
+    from deocclude.web.guard import Guard
+    from deocclude.web.page import asset, build_page, theme
+    from deocclude.web.steps import Steps
+
+    limits = limits or Limits()
+    app = FastAPI(
+        title="deocclude", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+    )
+    add_api(app, methods, limits, folder)
+
+    gradio.mount_gradio_app(
+        app,
+        build_page(Steps(methods, limits, folder), limits, methods.default),
+        path="",
+        theme=theme(),
+        css=asset("page.css"),
+        max_file_size=limits.body_bytes,
+        show_error=True,
+        ssr_mode=False,
+        footer_links=[],
+    )
+    return Guard(app, folder=folder, limits=limits, loopback=loopback)

@@ -1,0 +1,67 @@
+"""How much one server gives, and who must wait: every bound is in `Limits`, and nothing else decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is refused beyond."""
+
+    body_bytes: int = 48 * 2**20
+    """Of one request's body: a photograph, and a mask with it."""
+    message_bytes: int = 2**20
+    """Of what the page sends besides photographs: brush strokes, mostly."""
+    pixels: int = 25_000_000
+    """Of one photograph."""
+    people: int = 12
+    """Completed together."""
+    candidates: int = 8
+    """Pictures drawn of one person."""
+    canvas_pixels: int = 50_000_000
+    """Of a picture that is made larger because people are cut off by its edge."""
+    running: int = 1
+    """Photographs worked on at a time."""
+    waiting: int = 16
+    """Requests that may wait for that; the next one is told to come again."""
+    sessions: int = 100
+    """Pages that are remembered; beyond, the oldest are forgotten."""
+    kept_seconds: int = 3600
+    """How long files and sessions are kept."""
+    folder_bytes: int = 4 * 2**30
+    """Of all the files that pages keep on disk."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < (0 if name == "waiting" else 1):
+                raise ValueError(f"{name} is too small: {value}")
+
+
+class Busy(Exception):
+    """As many requests as may wait are waiting. The message is a sentence for the user."""
+
+
+class Admission:
+    """Counts who is inside, running or waiting: so many may be, and no more. Nobody waits here."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for as long as the `with` block lasts. Raises Busy where there is none."""
+        with self._lock:
+            if self._inside >= self._places:
+                raise Busy(f"{self._inside} requests are waiting already, and no more can; try again in a minute")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1

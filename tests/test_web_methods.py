@@ -1,0 +1,153 @@
+"""The methods a server has loaded: once each, in turn, and stopped at once where a user says so."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from miniatures import GrowDown, Paint, RedSegmenter
+from tiny_web import RedFinder, red_methods, sample
+from torch import Tensor, nn
+
+from deocclude.errors import InputError
+from deocclude.pipelines.deoccluder import Deoccluder
+from deocclude.pipelines.scene import SceneDeoccluder, SceneRequest
+from deocclude.web.limits import Limits
+from deocclude.web.methods import Methods, Stopped, complete
+
+
+class SlowPaint(Paint):
+    """Goes through a layer for a minute. `began` is set once it does; `held` is what it works on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.began = nn.Identity(), threading.Event()
+        self.held: weakref.ref[Tensor] | None = None
+
+    def __call__(self, image: Tensor, *arguments: Any, **more: Any) -> Tensor:
+        work = torch.zeros(1_000_000)
+        self.held = weakref.ref(work)
+        self.began.set()
+        for _ in range(6000):
+            time.sleep(0.01)
+            work = self.layer(work)
+        return super().__call__(image, *arguments, **more)
+
+
+def slow_methods(stage: SlowPaint) -> Methods:
+    def build(_preset: str) -> SceneDeoccluder:
+        return SceneDeoccluder(Deoccluder(RedSegmenter(), GrowDown(), stage), RedFinder())
+
+    return Methods(build=build)
+
+
+def completed(scenes: SceneDeoccluder) -> np.ndarray:
+    return complete(scenes, sample()[0], SceneRequest(), Limits()).rgb
+
+
+def test_stopping_ends_the_work_at_the_next_layer_and_frees_its_memory() -> None:
+    stage, stop = SlowPaint(), threading.Event()
+    methods = slow_methods(stage)
+    threading.Thread(target=lambda: (stage.began.wait(), stop.set())).start()
+    start = time.monotonic()
+    with pytest.raises(Stopped):
+        methods.run("feedforward", completed, stop=stop)
+    assert time.monotonic() - start < 30
+    gc.collect()
+    assert stage.held is not None and stage.held() is None
+
+
+def test_after_a_stop_the_next_one_has_its_turn() -> None:
+    stop = threading.Event()
+    stop.set()
+    methods = red_methods()
+    with pytest.raises(Stopped):
+        methods.run("feedforward", completed, stop=stop)
+    assert (methods.run("feedforward", completed) != sample()[0]).any()
+
+
+def test_whoever_waits_can_be_stopped_too() -> None:
+    stage, running, waiting = SlowPaint(), threading.Event(), threading.Event()
+    methods = slow_methods(stage)
+
+    def run_until_stopped() -> None:
+        with pytest.raises(Stopped):
+            methods.run("feedforward", completed, stop=running)
+
+    first = threading.Thread(target=run_until_stopped)
+    first.start()
+    assert stage.began.wait(30)
+    waiting.set()
+    with pytest.raises(Stopped):
+        methods.run("feedforward", completed, stop=waiting)
+    assert first.is_alive()
+    running.set()
+    first.join(30)
+    assert not first.is_alive()
+
+
+def test_stopping_one_leaves_other_threads_alone() -> None:
+    stage, stop = SlowPaint(), threading.Event()
+    methods = slow_methods(stage)
+
+    def run_until_stopped() -> None:
+        with pytest.raises(Stopped):
+            methods.run("feedforward", completed, stop=stop)
+
+    thread = threading.Thread(target=run_until_stopped)
+    thread.start()
+    assert stage.began.wait(30)
+    stop.set()
+    assert (nn.Identity()(torch.ones(3)) == 1).all()
+    thread.join(30)
+
+
+def test_a_preset_is_loaded_once() -> None:
+    built: list[str] = []
+
+    def build(name: str) -> SceneDeoccluder:
+        built.append(name)
+        time.sleep(0.05)
+        return SceneDeoccluder(Deoccluder(RedSegmenter(), GrowDown(), Paint()), RedFinder())
+
+    methods = Methods(build=build, running=4)
+    threads = [threading.Thread(target=methods.run, args=("feedforward", completed)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == ["feedforward"]
+
+
+def test_what_a_method_cannot_do_is_said_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="no preset"):
+        red_methods().run("../weights", completed)
+    with pytest.raises(InputError, match="one answer"):
+        red_methods().run("feedforward", completed, num_candidates=3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "limits", "problem"),
+    [
+        (SceneRequest(boxes=[(0, 0, 9, 9)] * 3), Limits(people=2), "3 people"),
+        (SceneRequest(extend=1000), Limits(canvas_pixels=100_000), "extend it less"),
+        (SceneRequest(extend="auto"), Limits(canvas_pixels=6144), None),
+    ],
+)
+def test_scenes_keep_within_the_limits(request_: SceneRequest, limits: Limits, problem: str | None) -> None:
+    methods = red_methods()
+
+    def work(scenes: SceneDeoccluder) -> int:
+        return len(complete(scenes, sample()[0], request_, limits).people)
+
+    if problem is None:
+        assert methods.run("feedforward", work) == 1
+    else:
+        with pytest.raises(InputError, match=problem):
+            methods.run("feedforward", work)
