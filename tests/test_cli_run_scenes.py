@@ -113,6 +113,13 @@ def test_what_cannot_be_done_is_one_sentence(
     assert not list(Path("out").glob("*")) if Path("out").exists() else True
 
 
+def test_an_input_is_never_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = write_png(here / "out" / "overview" / "overview.png", photograph())
+    before = image.read_bytes()
+    said = refused(capsys, str(image), "--layers", "--output", "out", "--overwrite")
+    assert "is an input" in said and image.read_bytes() == before
+
+
 def test_a_folder_that_holds_other_things_is_never_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["photos/one.png", "--mask", "masks/one.png", "--layers", "--output", "out"]
     assert main(["run", *options]) == 0

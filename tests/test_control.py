@@ -41,6 +41,34 @@ def test_a_person_fills_its_box_where_stage_one_sees_a_chance_of_it() -> None:
     assert not filled[:, :15].any() and not filled[36:].any(), "nothing is invented outside the box"
 
 
+def test_the_lowest_threshold_counts_too() -> None:
+    modal = mask(20, 2, 30, 12)
+    faint = np.where(mask(15, 2, 35, 36), np.float32(0.03), np.float32(0)) + modal
+    filled, notes = limited(modal, modal, faint.astype(np.float32), Control(box_xyxy=(15, 2, 35, 36)))
+    assert mask_box(filled) == (15, 2, 35, 36) and not notes
+
+
+@pytest.mark.parametrize(
+    ("control", "sentence"),
+    [
+        (Control(joints={"left-knee": (float("nan"), 3)}), "outside the picture"),
+        (Control(joints={"left-knee": (5000, -30)}), "outside the picture"),
+        (Control(leave_alone=np.ones((3, 3), bool)), "leave alone"),
+        (Control(box_xyxy=(0, 0, 500, 3)), "outside the picture"),
+    ],
+)
+def test_a_wish_about_another_picture_is_refused(control: Control, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        control.checked(SHAPE)
+
+
+def test_any_usual_form_of_a_region_and_a_box() -> None:
+    region = mask(0, 0, 9, 9)
+    checked = Control(leave_alone=region.astype(np.uint8), box_xyxy=(1.2, 2.0, 30.0, 20.7)).checked(SHAPE)  # type: ignore[arg-type]
+    assert checked.leave_alone is not None and checked.leave_alone.dtype == bool
+    assert np.array_equal(checked.leave_alone, region) and checked.box_xyxy == (1, 2, 30, 21)
+
+
 def test_a_box_that_cannot_be_filled_is_told() -> None:
     modal = mask(20, 2, 30, 12)
     kept, notes = limited(modal, modal, modal.astype(np.float32), Control(box_xyxy=(0, 0, 50, 40)))

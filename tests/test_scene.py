@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from miniatures import GrowDown, Noise, Paint, RedSegmenter, mask_network, photograph, rgb_network
+from miniatures import GrowDown, Noise, Paint, RedSegmenter, photograph, rgb_network
 from torch import Tensor
 
+from deocclude.crops import SquareCrop
 from deocclude.errors import InputError
 from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control
 from deocclude.pipelines.deoccluder import Deoccluder
-from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
-from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
+from deocclude.pipelines.feedforward import FeedforwardRgbCompleter
+from deocclude.pipelines.photograph import CompletedMask
+from deocclude.pipelines.scene import Scene, SceneDeoccluder
+from deocclude.pipelines.scene_people import SceneRequest
 from deocclude.types import MaskCompletion, Person
 
 IMAGE = photograph()
@@ -113,29 +116,111 @@ def test_those_in_front_are_painted_beside_the_whole_person_behind() -> None:
     assert green == [False, True], "the front person's stage sees what was painted of the one behind"
 
 
+def growing(**changes: Any) -> SceneDeoccluder:
+    """Everybody goes on downwards, below the picture too; a real network paints."""
+    rgb_completer = FeedforwardRgbCompleter(rgb_network(), size=64)
+    rgb_completer.network.to(memory_format=torch.contiguous_format)
+    return scenes(mask_completer=GrowsWithParts(64), rgb_completer=rgb_completer, **changes)
+
+
+class GrowsWithParts(GrowDown):
+    """`GrowDown`, everybody of a batch, with the parts that the feed-forward stage 2 reads."""
+
+    takes_batches = True
+
+    def __call__(self, image: Tensor, modal_mask: Tensor, **more: Any) -> MaskCompletion:
+        grown = [
+            super(GrowsWithParts, self).__call__(one[None], mask[None])
+            for one, mask in zip(image, modal_mask, strict=True)
+        ]
+        amodal_mask = torch.cat([one.amodal_mask for one in grown])
+        parts = [5 * mask[:, 0].long() for mask in (modal_mask, amodal_mask)]
+        return MaskCompletion(modal_mask, amodal_mask, amodal_mask * 0.9, *parts)
+
+
+def assert_same_people(ones: Scene, others: Scene) -> None:
+    for one, other in zip(ones.people, others.people, strict=True):
+        assert one.invisible_mask.any()
+        for name in ("rgb", "modal_mask", "amodal_mask", "amodal_probability", "joints", "own_picture"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+        without_seconds = ({**person.facts, "seconds": None} for person in (one, other))
+        assert len({str(facts) for facts in without_seconds}) == 1
+
+
 def test_a_batch_of_photographs_equals_its_singles() -> None:
-    many = scenes(
-        mask_completer=FeedforwardMaskCompleter(mask_network(), size=64),
-        rgb_completer=FeedforwardRgbCompleter(rgb_network(), size=64),
-    )
+    many, request = growing(), SceneRequest(extend=9)
     images = [photograph(seed=seed) for seed in range(3)]
-    request = SceneRequest(extend="auto")
     together = many.complete([many.find(image, request) for image in images])
     for image, scene in zip(images, together, strict=True):
-        alone = many(image, request)
         assert_laws(scene, image)
-        for one, other in zip(scene.people, alone.people, strict=True):
-            assert np.array_equal(one.rgb, other.rgb) and np.array_equal(one.amodal_mask, other.amodal_mask)
+        assert_same_people(scene, many(image, request))
 
 
 def test_a_batch_on_a_device_gives_what_singles_give() -> None:
-    stages: dict[str, Any] = {
-        "mask_completer": FeedforwardMaskCompleter(mask_network(), size=64),
-        "rgb_completer": FeedforwardRgbCompleter(rgb_network(), size=64),
-    }
-    one, several = scenes(**stages), scenes(**stages, batch_size=8)
-    for alone, together in zip(one(IMAGE).people, several(IMAGE).people, strict=True):
-        assert np.allclose(alone.amodal_probability, together.amodal_probability, atol=1e-5)
+    one, several = growing()(IMAGE), growing(batch_size=8)(IMAGE)
+    for alone, together in zip(one.people, several.people, strict=True):
+        assert alone.invisible_mask.any() and np.array_equal(alone.amodal_mask, together.amodal_mask)
+        assert np.abs(alone.rgb.astype(int) - together.rgb).max() <= 1
+
+
+def test_a_refined_mask_stays_in_the_photograph_and_off_other_people() -> None:
+    class Refines(GrowDown):
+        """Calls everything visible."""
+
+        def __call__(self, image: Tensor, modal_mask: Tensor, **more: Any) -> MaskCompletion:
+            visible = torch.ones_like(modal_mask)
+            return MaskCompletion(visible, visible, visible * 1.0)
+
+    scene = scenes(mask_completer=Refines(), refine_modal=True)(IMAGE, SceneRequest(extend=6))
+    front, back = scene.people
+    assert not (front.modal_mask & back.modal_mask).any()
+    x0, y0, x1, y1 = scene.photograph_box
+    for person in scene.people:
+        assert person.facts["modal_mask_from"] == "stage 1"
+        assert person.modal_mask.sum() == person.modal_mask[y0:y1, x0:x1].sum()
+    assert_laws(scene, IMAGE)
+
+
+def test_people_who_are_named_have_no_common_pixel_and_are_named_once() -> None:
+    first, second = person_at((10, 10, 30, 34), IMAGE.shape[:2]), person_at((20, 20, 50, 50), IMAGE.shape[:2])
+    people = scenes()(IMAGE, SceneRequest(modal_masks=[first.modal_mask, second.modal_mask])).people
+    assert np.array_equal(people[0].modal_mask, first.modal_mask)
+    assert np.array_equal(people[1].modal_mask, second.modal_mask & ~first.modal_mask)
+    with pytest.raises(InputError, match="point 1 and point 2 show the same person"):
+        scenes()(IMAGE, SceneRequest(points=[(12, 12), (13, 13)]))
+    with pytest.raises(InputError, match="mask 2 shows nobody"):
+        scenes()(IMAGE, SceneRequest(modal_masks=[first.modal_mask, first.modal_mask]))
+
+
+def test_people_who_hide_one_another_in_turn() -> None:
+    """Three bars like the blades of a wheel: each goes on under the next."""
+    boxes = [(10, 10, 40, 20), (40, 10, 50, 40), (10, 30, 40, 40)]
+    under = {10: (40, 10, 46, 20), 40: (34, 30, 40, 40), 30: (10, 14, 20, 20)}
+
+    class InTurn(GrowDown):
+        def __call__(self, image: Tensor, modal_mask: Tensor, **more: Any) -> MaskCompletion:
+            raise AssertionError("replaced below")
+
+    scenes_ = scenes(mask_completer=InTurn())
+    masks = [person_at(box, IMAGE.shape[:2]).modal_mask for box in boxes]
+
+    def completed(subjects: Any) -> list[CompletedMask]:
+        claims = [under[10], under[40], under[30]]
+        return [
+            CompletedMask(
+                SquareCrop(0, 0, 64),
+                MaskCompletion(*(torch.zeros(1, 1, 32, 32, dtype=torch.bool),) * 2, torch.zeros(1, 1, 32, 32)),
+                mask,
+                mask | person_at(claim, IMAGE.shape[:2]).modal_mask,
+                mask.astype(np.float32),
+            )
+            for mask, claim in zip(masks, claims, strict=True)
+        ]
+
+    scenes_.deoccluder.complete_masks = completed  # type: ignore[method-assign]
+    scene = scenes_(IMAGE, SceneRequest(modal_masks=masks))
+    assert scene.order.cycles == ((0, 1, 2),) and scene.order.depth == (0, 0, 0)
+    assert_laws(scene, IMAGE)
 
 
 def test_every_persons_draws_are_their_own() -> None:
@@ -153,7 +238,15 @@ def test_who_is_meant() -> None:
     with pytest.raises(InputError, match="no person found at"):
         both(IMAGE, SceneRequest(points=[(80, 5)]))
     with pytest.raises(InputError, match="not by several"):
-        both(IMAGE, SceneRequest(points=[(12, 12)], boxes=[BACK]))
+        SceneRequest(points=[(12, 12)], boxes=[BACK])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"people": -1}, {"people": "none"}, {"extend": -5}, {"extend": "AUTO"}, {"extend": 1.5}]
+)
+def test_a_request_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        SceneRequest(**wrong)
 
 
 def test_a_picture_of_nobody_is_a_scene_of_nobody() -> None:
@@ -172,5 +265,14 @@ def test_wishes_move_with_the_photograph_and_hold() -> None:
         left = extend + 20
         assert person.invisible_mask.any() and not person.invisible_mask[:, :left].any()
         assert person.facts["control"] == {"leave_alone_pixels": 20 * 64}
+    box = Control(box_xyxy=(10, 10, 30, 60))
+    person = scenes()(IMAGE, SceneRequest(modal_masks=masks, extend="auto", controls=[box])).people[0]
+    assert person.facts["control"] == {"box_xyxy": [10, 10, 30, 60]}, "in the photograph's pixels"
+    for wrong, sentence in (
+        (Control(leave_alone=np.ones((5, 5), bool)), "leave alone"),
+        (Control(box_xyxy=(10, 10, 10, 60)), "empty"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            scenes()(IMAGE, SceneRequest(modal_masks=masks, extend=3, controls=[wrong]))
     with pytest.raises(InputError, match="wishes for 3 people, and 1"):
         scenes()(IMAGE, SceneRequest(modal_masks=masks, controls=[Control()] * 3))

@@ -20,8 +20,9 @@ from deocclude.layers.openraster import read_openraster
 from deocclude.layers.stacking import flatten
 from deocclude.pipelines import scene_outputs
 from deocclude.pipelines.deoccluder import Deoccluder
-from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
+from deocclude.pipelines.scene import Scene, SceneDeoccluder
 from deocclude.pipelines.scene_outputs import Source, write_scene
+from deocclude.pipelines.scene_people import SceneRequest
 
 IMAGE = photograph()
 
@@ -69,10 +70,9 @@ def test_pictures_layers_and_json_agree(tmp_path: Path, source: Source, extend: 
 def test_invented_pixels_are_marked_in_the_files(tmp_path: Path, source: Source) -> None:
     scene = completed()
     place = write_scene(tmp_path, "photo", scene, source)
-    union = scene.people[0].invisible_mask | scene.people[1].invisible_mask
     marks = {path.name: read_mark(path) for path in place.glob("*.png")}
     whole, cutout = marks["completed.png"], marks["person_2_cutout.png"]
-    assert whole is not None and whole.num_invented == union.sum()
+    assert whole is not None and whole.num_invented == (scene.rgb != IMAGE).any(axis=2).sum() > 0
     assert cutout is not None and cutout.num_invented == scene.people[1].invisible_mask.sum()
     assert cutout.mask == "person_2_invisible.png" and marks["person_2_modal.png"] is None
 
@@ -110,6 +110,22 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, source: Source, mon
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
     assert sorted(os.listdir(tmp_path)) == ["photo", "photo.png"]
     monkeypatch.undo()
+    replace = os.replace
+
+    def fails(old: Path, new: Path) -> None:
+        if Path(old).name.endswith(".partial") and Path(new).name == "photo":
+            raise OSError(5, "Input/output error")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(InputError, match="Input/output error"):
+        write_scene(tmp_path, "photo", completed(), source, overwrite=True)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    monkeypatch.undo()
+    (place / "person_1_edited.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"person_1_edited.png is no result"):
+        write_scene(tmp_path, "photo", completed(), source, overwrite=True)
+    (place / "person_1_edited.png").unlink()
     assert write_scene(tmp_path, "photo", completed(), source, overwrite=True) == place
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from deocclude.errors import InputError
 from deocclude.pipelines.deoccluder import Deoccluder
-from deocclude.pipelines.scene import SceneDeoccluder, SceneRequest
+from deocclude.pipelines.scene import SceneDeoccluder
+from deocclude.pipelines.scene_people import SceneRequest
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 

@@ -62,7 +62,7 @@ class FindPeople:
 
     def find(self, image: Tensor, people: int, device: str) -> tuple[list[Tensor], list[Tensor]]:
         """Lists of [1, H, W, C] and [n, H, W]. Raises ValueError where nobody is in any picture."""
-        from deocclude.pipelines.scene import SceneRequest
+        from deocclude.pipelines.scene_people import SceneRequest
 
         scenes = _scenes(NO_STAGE, NO_STAGE, _choice(device, DEVICES))
         request = SceneRequest(people=people or "all")
@@ -96,7 +96,7 @@ class CompleteMask:
 
     def complete(self, image: Tensor, modal_mask: Tensor, mask_stage: str, device: str) -> tuple[Tensor, Tensor]:
         """Two masks [N, H, W], in the order of the people. Raises ValueError for masks that cannot be used."""
-        from deocclude.pipelines.scene import SceneRequest
+        from deocclude.pipelines.scene_people import SceneRequest
 
         scenes = _scenes(_choice(mask_stage, STAGES), NO_STAGE, _choice(device, DEVICES))
         people = [
@@ -238,7 +238,7 @@ def _with_its_people(image: Tensor, *masks: Tensor) -> Iterator[tuple[Tensor, ..
 
 def _scene_of_known_masks(scenes: SceneDeoccluder, picture: Tensor, modal: Tensor, amodal: Tensor) -> Scene:
     """The people of a picture [H, W, C] completed inside the masks [n, H, W] that were given."""
-    from deocclude.pipelines.scene import SceneRequest
+    from deocclude.pipelines.scene_people import SceneRequest
 
     found = scenes.find(_as_bytes(picture), SceneRequest(modal_masks=list(modal)))
     whole = (amodal >= 0.5).cpu().numpy()

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from deocclude.errors import InputError
     from deocclude.pipelines.control import Control
     from deocclude.pipelines.deoccluder import Deoccluder
-    from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
+    from deocclude.pipelines.scene import Scene, SceneDeoccluder
+    from deocclude.pipelines.scene_people import SceneRequest
     from deocclude.types import Deocclusion, MaskCompletion, Person
 
 __version__ = "0.1.0.dev0"
@@ -39,7 +40,7 @@ _MODULE_OF = {
     "Person": "deocclude.types",
     "Scene": "deocclude.pipelines.scene",
     "SceneDeoccluder": "deocclude.pipelines.scene",
-    "SceneRequest": "deocclude.pipelines.scene",
+    "SceneRequest": "deocclude.pipelines.scene_people",
 }
 
 

@@ -131,17 +131,20 @@ FINDERS: dict[str, Callable[[Any, torch.device, torch.dtype], PeopleFinder]] = {
 _FINDER_WEIGHTS = {"rt-detr": ("detector",), "eomt": ("eomt",)}
 
 
-def check_finder(name: str) -> None:
-    """Raises InputError for an unknown finder, and where its weights are not on this machine."""
+def check_finder_name(name: str) -> None:
+    """Raises InputError for an unknown finder."""
     _builder(name, FINDERS, "finder")
-    if name in _FINDER_WEIGHTS:
-        import_module("deocclude.weight_specs").require_all(_FINDER_WEIGHTS[name])
 
 
 def build_finder(
     name: str, segmenter: Any, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> PeopleFinder:
-    """The finder `name`, with the embedded segmenter where it needs one. Raises InputError for an unknown name."""
+    """The finder `name`, with the embedded segmenter where it needs one.
+
+    Raises InputError for an unknown name, and where its weights are not on this machine.
+    """
+    if name in _FINDER_WEIGHTS:
+        import_module("deocclude.weight_specs").require_all(_FINDER_WEIGHTS[name])
     return cast("PeopleFinder", _builder(name, FINDERS, "finder")(segmenter, *_placed(device, dtype)))
 
 

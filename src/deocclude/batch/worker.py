@@ -23,8 +23,9 @@ from deocclude.batch.inputs import result_name
 from deocclude.batch.manifest import Outcome, failure
 from deocclude.batch.pictures import Picture
 from deocclude.errors import InputError
-from deocclude.pipelines.scene import FoundPeople, Scene, SceneDeoccluder, SceneRequest
+from deocclude.pipelines.scene import FoundPeople, Scene, SceneDeoccluder
 from deocclude.pipelines.scene_outputs import Source
+from deocclude.pipelines.scene_people import SceneRequest
 
 MAX_PIXELS = 100_000_000
 """Of pictures times people that share a batch: each person holds masks and pictures of the photograph's size."""

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from deocclude.cli.numbers import positive
 from deocclude.cli.run import add_method_arguments
-from deocclude.cli.scene_args import add_people_arguments, load_scenes, number_of_people
+from deocclude.cli.scene_args import add_people_arguments, load_scenes
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
     from deocclude.batch.inputs import Item
     from deocclude.batch.shards import Shard
     from deocclude.batch.worker import BatchWorker
-    from deocclude.pipelines.scene import SceneDeoccluder, SceneRequest
+    from deocclude.pipelines.scene import SceneDeoccluder
+    from deocclude.pipelines.scene_people import SceneRequest
 
 HELP = "Complete everybody in many photographs. A run that was stopped goes on where it was when it is started again."
 EXAMPLE = """
@@ -141,9 +142,9 @@ def _items(args: argparse.Namespace) -> list[Item]:
 
 
 def _request(args: argparse.Namespace) -> SceneRequest:
-    from deocclude.pipelines.scene import SceneRequest
+    from deocclude.pipelines.scene_people import SceneRequest
 
-    return SceneRequest(people=number_of_people(args.people), extend=args.extend)
+    return SceneRequest(people=args.people, extend=args.extend)
 
 
 def _scenes(args: argparse.Namespace) -> SceneDeoccluder:

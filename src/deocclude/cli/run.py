@@ -52,7 +52,7 @@ class _Job:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="+", metavar="INPUT", help="photographs, folders of them, or globs")
     parser.add_argument("--output", "-o", type=Path, default=Path("deoccluded"), metavar="DIR", help="where results go")
-    where = parser.add_argument_group("who is meant (otherwise the most prominent person)")
+    where = parser.add_argument_group("who is meant (else the most prominent person, and with --layers everybody)")
     where.add_argument(
         "--mask",
         type=Path,
@@ -132,9 +132,11 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deocclude.images import find_images
     from deocclude.pipelines.outputs import person_names, picture_kinds, prepare_folder
+    from deocclude.registry import check_finder_name
 
     paths = find_images(args.input)
     _check_choice(args, paths)
+    check_finder_name(args.finder)
     if args.layers or args.people or args.point or args.extend:
         from deocclude.cli.run_scenes import run_scenes
 
@@ -145,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = [*paths, *(mask for path in paths for mask in _masks_of(path, args.mask))] if args.mask else paths
     all_names = [name for group in names for name in group]
     prepare_folder(args.output, all_names, kinds=kinds, inputs=inputs, overwrite=args.overwrite)
-    joints = _joints_file(args.joints)
+    joints = joints_file(args.joints)
     jobs = [_Job(path, group, boxes, args.mask, joints, kinds) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
         _open_job(jobs[0])
@@ -182,7 +184,7 @@ def _check_choice(args: argparse.Namespace, paths: Sequence[Path]) -> None:
         raise InputError("give --mask or --box, not both: the mask says where the person is")
     if args.box and len(paths) > 1:
         raise InputError(f"--box belongs to one photograph, and the input is {len(paths)}; run them one by one")
-    if args.joints and len(paths) > 1 and _joints_file(args.joints):
+    if args.joints and len(paths) > 1 and joints_file(args.joints):
         raise InputError(f"--joints {args.joints} belongs to one photograph, and the input is {len(paths)}")
     if args.point and (args.mask or args.box):
         raise InputError("say where people are by --mask, --box or --point, not by several of these")
@@ -259,7 +261,7 @@ def _open_job(job: _Job) -> tuple[Any, Any]:
     return image, open_mask(mask_of(job.path, job.mask_path), image.shape[:2])
 
 
-def _joints_file(joints: str | None) -> Path | None:
+def joints_file(joints: str | None) -> Path | None:
     """`--joints` where it names a file and no joint source. Raises InputError where it is neither."""
     from deocclude.registry import JOINT_SOURCES
 

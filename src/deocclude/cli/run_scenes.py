@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deocclude.cli.run import mask_of, notes_of, run_each
-from deocclude.cli.scene_args import control_from_arguments, has_control, load_scenes, number_of_people
+from deocclude.cli.run import joints_file, mask_of, notes_of, run_each
+from deocclude.cli.scene_args import control_from_arguments, has_control, load_scenes
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
+    from deocclude.pipelines.scene import Scene, SceneDeoccluder
+    from deocclude.pipelines.scene_people import SceneRequest
 
 NOBODY = "no person found in the picture; say where with a box or a point, or give the mask of the visible part"
 
@@ -22,23 +23,28 @@ NOBODY = "no person found in the picture; say where with a box or a point, or gi
 def run_scenes(args: argparse.Namespace, paths: Sequence[Path]) -> int:
     """Complete the people of each photograph and write its folder; the exit code."""
     from deocclude.pipelines.outputs import person_names, prepare_folder
+    from deocclude.pipelines.scene_outputs import check_free
 
     _check(args)
     names = [name for (name,) in person_names(paths)]
-    prepare_folder(args.output, [], overwrite=args.overwrite)
-    if not args.overwrite and (existing := [name for name in names if (args.output / name).exists()]):
-        raise InputError(f"{args.output / existing[0]} exists already; give --overwrite, or another --output")
+    prepare_folder(args.output, [])
+    inputs = [*paths, *filter(None, (args.mask, args.leave_alone, args.reference))]
+    for name in names:
+        check_free(args.output / name, overwrite=args.overwrite, inputs=inputs)
     scenes = load_scenes(args)
     return run_each(paths, lambda place: _run_photograph(paths[place], names[place], scenes, args), args.output)
 
 
 def _check(args: argparse.Namespace) -> None:
-    number_of_people(args.people)
+    from deocclude.conditioning.people_finder import how_many
+
+    if args.people is not None:
+        how_many(args.people)
     if args.people and (args.mask or args.box or args.point):
         raise InputError("--people chooses among those found; leave it out where --mask, --box or --point names people")
     if args.raw:
         raise InputError("--raw does not go with --layers, --people, --point and --extend")
-    if args.joints and args.joints not in ("embedded", "vitpose"):
+    if joints_file(args.joints):
         raise InputError(
             "a file of joints does not go with --layers, --people, --point and --extend; give single ones by --joint"
         )
@@ -58,12 +64,12 @@ def _run_photograph(path: Path, name: str, scenes: SceneDeoccluder, args: argpar
 
 def _request(path: Path, image: np.ndarray, args: argparse.Namespace) -> SceneRequest:
     from deocclude.images import open_mask
-    from deocclude.pipelines.scene import SceneRequest
+    from deocclude.pipelines.scene_people import SceneRequest
 
     is_wished = has_control(args)
     size_hw = (image.shape[0], image.shape[1])
     return SceneRequest(
-        people=1 if is_wished and args.people is None else number_of_people(args.people),
+        people=args.people or (1 if is_wished else "all"),
         modal_masks=[open_mask(mask_of(path, args.mask), size_hw)] if args.mask else [],
         boxes=args.box or [],
         points=args.point,

@@ -92,12 +92,11 @@ def control_from_arguments(args: argparse.Namespace, image: np.ndarray) -> Contr
     """The wishes about a person of this photograph, uint8 (H, W, 3). Raises InputError for what cannot be read."""
     from deocclude.images import open_image, open_mask
     from deocclude.pipelines.control import Control
-    from deocclude.pipelines.photograph import checked_box
 
     size_hw = (image.shape[0], image.shape[1])
     return Control(
         joints=dict(args.joint),
-        box_xyxy=None if args.fill_box is None else checked_box(args.fill_box, size_hw),
+        box_xyxy=args.fill_box,
         leave_alone=None if args.leave_alone is None else open_mask(args.leave_alone, size_hw),
         words=args.describe,
         more_words=args.describe_more,
@@ -109,15 +108,7 @@ def load_scenes(args: argparse.Namespace) -> SceneDeoccluder:
     """The method of `cli.run.load_deoccluder` with the finder of `--finder`."""
     from deocclude.cli.run import load_deoccluder
     from deocclude.pipelines.scene import SceneDeoccluder
-    from deocclude.registry import build_finder, check_finder
+    from deocclude.registry import check_finder_name
 
-    check_finder(args.finder)
-    deoccluder = load_deoccluder(args)
-    return SceneDeoccluder(deoccluder, build_finder(args.finder, deoccluder.segmenter, device=deoccluder.device))
-
-
-def number_of_people(people: str | None) -> Any:
-    """`--people` for a `SceneRequest`. Raises InputError for what it is not."""
-    from deocclude.conditioning.people_finder import how_many
-
-    return "all" if people is None else how_many(people) or "all"
+    check_finder_name(args.finder)  # before anything is loaded
+    return SceneDeoccluder.with_finder(load_deoccluder(args), args.finder, dtype=args.dtype)

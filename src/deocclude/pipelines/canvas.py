@@ -14,8 +14,9 @@ import numpy as np
 
 from deocclude.crops import Box
 from deocclude.errors import InputError
-from deocclude.images import MAX_PIXELS
+from deocclude.images import MAX_PIXELS, as_mask
 from deocclude.masks import mask_box
+from deocclude.pipelines.control import Control
 from deocclude.types import Deocclusion, Person
 
 CUT_SHARE = 0.05
@@ -59,6 +60,19 @@ class Canvas:
         if joints is not None:
             joints = joints + np.array([left, top, 0], np.float32)
         return Person((x0 + left, y0 + top, x1 + left, y1 + top), mask, joints)
+
+    def control(self, control: Control) -> Control:
+        """The wishes about a person of the photograph, in the canvas's pixels. Raises InputError for what is not of it.
+
+        Joints and a box may lie beyond the photograph, wherever the canvas is.
+        """
+        region = control.leave_alone
+        if region is not None:
+            x0, y0, x1, y1 = self.photograph_box
+            canvas = np.zeros(self.image.shape[:2], bool)
+            canvas[y0:y1, x0:x1] = as_mask(region, (y1 - y0, x1 - x0), "the region to leave alone")
+            region = canvas
+        return replace(control.shifted(self.left, self.top), leave_alone=region)
 
 
 def canvas_for(image: np.ndarray, modal_masks: Sequence[np.ndarray], extend: int | Literal["auto"]) -> Canvas:

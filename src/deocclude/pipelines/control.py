@@ -10,11 +10,13 @@ import numpy as np
 
 from deocclude.crops import Box
 from deocclude.errors import InputError
+from deocclude.images import as_mask
 from deocclude.masks import mask_box
+from deocclude.pipelines.photograph import checked_box
 from deocclude.skeletons import BODY_25, NUM_JOINTS
 
-LOWER_THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
-"""Amodal probabilities that are tried in turn until the person fills its box."""
+LOWER_THRESHOLDS = (0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
+"""Amodal probabilities below 0.5 that are tried in turn until the person fills its box."""
 BOX_SLACK = 0.02
 """Share of a box's side that a person may leave free and still fill it."""
 
@@ -51,19 +53,29 @@ class Control:
                 "--rgb-stage diffusion with --context image does"
             )
 
-    def shifted(self, x: int, y: int, size_hw: tuple[int, int]) -> Control:
-        """The same on a canvas of size (H, W) on which the photograph lies x pixels further right and y lower."""
-        box, region = self.box_xyxy, self.leave_alone
-        if region is not None:
-            height, width = region.shape
-            canvas = np.zeros(size_hw, bool)
-            canvas[y : y + height, x : x + width] = region
-            region = canvas
+    def checked(self, size_hw: tuple[int, int]) -> Control:
+        """The same with its box in whole numbers and its region bool, for a picture of (H, W).
+
+        Raises InputError for a joint, a box or a region that is not of this picture.
+        """
+        height, width = size_hw
+        for name, (x, y) in self.joints.items():
+            if not (0 <= x <= width and 0 <= y <= height):  # so that NaN fails too
+                raise InputError(f"the joint {name} at {x:g},{y:g} lies outside the picture, {width} x {height}")
+        region = self.leave_alone
+        return replace(
+            self,
+            box_xyxy=None if self.box_xyxy is None else checked_box(self.box_xyxy, size_hw),
+            leave_alone=None if region is None else as_mask(region, size_hw, "the region to leave alone"),
+        )
+
+    def shifted(self, x: int, y: int) -> Control:
+        """The same for a picture in which everything lies x pixels further right and y lower, but for the region."""
+        box = self.box_xyxy
         return replace(
             self,
             joints={name: (at[0] + x, at[1] + y) for name, at in self.joints.items()},
             box_xyxy=None if box is None else (box[0] + x, box[1] + y, box[2] + x, box[3] + y),
-            leave_alone=region,
         )
 
     @property
@@ -72,7 +84,7 @@ class Control:
         asked = {
             "joints": {name: list(at) for name, at in self.joints.items()},
             "box_xyxy": None if self.box_xyxy is None else list(self.box_xyxy),
-            "leave_alone_pixels": None if self.leave_alone is None else int(self.leave_alone.sum()),
+            "leave_alone_pixels": None if self.leave_alone is None else int(np.count_nonzero(self.leave_alone)),
             "words": self.words,
             "more_words": self.more_words,
             "reference": None if self.reference is None else "given",
@@ -114,16 +126,24 @@ def _filling(
     x0, y0, x1, y1 = box_xyxy
     inside = np.zeros_like(modal_mask)
     inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
-    slack = BOX_SLACK * (x1 - x0), BOX_SLACK * (y1 - y0)
     mask = amodal_mask & inside | modal_mask
+    if _fills(mask, box_xyxy):
+        return mask, True
     for threshold in LOWER_THRESHOLDS:
-        found = mask_box(mask)
-        assert found is not None, "a person is never empty"
-        left, top, right, bottom = found
-        if left <= x0 + slack[0] and top <= y0 + slack[1] and right >= x1 - slack[0] and bottom >= y1 - slack[1]:
-            return mask, True
         mask = _connected(((probability >= threshold) & inside) | mask, modal_mask)
+        if _fills(mask, box_xyxy):
+            return mask, True
     return mask, False
+
+
+def _fills(mask: np.ndarray, box_xyxy: Box) -> bool:
+    """Whether a mask goes to all four sides of a box, or nearly."""
+    found = mask_box(mask)
+    assert found is not None, "a person is never empty"
+    x0, y0, x1, y1 = box_xyxy
+    slack_x, slack_y = BOX_SLACK * (x1 - x0), BOX_SLACK * (y1 - y0)
+    left, top, right, bottom = found
+    return left <= x0 + slack_x and top <= y0 + slack_y and right >= x1 - slack_x and bottom >= y1 - slack_y
 
 
 def _connected(mask: np.ndarray, modal_mask: np.ndarray) -> np.ndarray:

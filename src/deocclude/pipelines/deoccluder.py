@@ -212,7 +212,7 @@ class Deoccluder:
         facts: dict[str, Any] | None = None,
     ) -> Subject:
         """A person of a photograph uint8 (H, W, 3) for `complete`. Raises InputError for wishes no stage can fulfil."""
-        control = control or Control()
+        control = (control or Control()).checked((image.shape[0], image.shape[1]))
         control.check(self.mask_completer, self.rgb_completer)
         refine = self.refine_modal and not modal_mask_is_exact
         found = "given" if modal_mask_is_exact else "stage 1" if refine else "segmenter"
@@ -272,6 +272,7 @@ class Deoccluder:
         self, subject: Subject, completed: CompletedMask, painted: Painted, seconds: dict[str, float]
     ) -> Deocclusion:
         person = subject.person
+        joints = with_joints(person.joints, subject.control.joints)
         masks = completed.modal_mask, completed.amodal_mask
         is_embedded = self.joint_source is None and subject.facts.get("joints_from") != "given"
         judged = judge(*masks, completed.amodal_probability, person.joints if is_embedded else None)
@@ -281,12 +282,12 @@ class Deoccluder:
             modal_mask=completed.modal_mask,
             amodal_mask=completed.amodal_mask,
             amodal_probability=completed.amodal_probability,
-            joints=with_joints(person.joints, subject.control.joints),
+            joints=joints,
             candidates=painted.composites,
             own_picture=painted.own_picture,
             facts={
                 **self.facts,
-                "notes": [*self._notes(person), *completed.notes],
+                "notes": [*self._notes(joints), *completed.notes],
                 "plausible": judged.plausible,
                 "doubts": list(judged.reasons),
                 "doubt_figures": judged.figures,
@@ -344,17 +345,16 @@ class Deoccluder:
         return None if self._load_detector is None else self._load_detector()
 
     def with_found_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None = None) -> Person:
-        """The person with the joints given, or with those of the joint source if there is one."""
-        if joints is None:
-            if self.joint_source is None:
-                return person
-            return replace(person, joints=self.joint_source.locate_joints(image, person.box_xyxy))
-        return replace(person, joints=checked_joints(joints))
+        """The person with the joints given, or those of the joint source; the segmenter's for one without any."""
+        if joints is not None:
+            return replace(person, joints=checked_joints(joints))
+        source = self.joint_source or (self.segmenter if person.joints is None else None)
+        return person if source is None else replace(person, joints=source.locate_joints(image, person.box_xyxy))
 
-    def _notes(self, person: Person) -> list[str]:
+    def _notes(self, joints: np.ndarray | None) -> list[str]:
         """What a user must be told of this result."""
         notes = [getattr(part, "note", None) for part in (self.mask_completer, self.rgb_completer)]
-        found = person.joints is not None and bool((person.joints[:, 2] > MISSING_BELOW).any())
+        found = joints is not None and bool((joints[:, 2] > MISSING_BELOW).any())
         if getattr(self.mask_completer, "uses_joints", False) and not found:
             notes.append(NO_JOINTS)
         return [note for note in dict.fromkeys(notes) if note]

@@ -40,13 +40,12 @@ def scene_overview(scene: Scene) -> np.ndarray:
     """The same of everybody in a scene, each in a colour of its own, those in front over those behind."""
     size_wh = panel_size(scene.image.shape[1], scene.image.shape[0])
     shown, completed = (shrunk(picture, size_wh) for picture in (scene.image, scene.rgb))
-    modal, amodal, invented = shown, shown, np.zeros(shown.shape[:2], bool)
+    modal, amodal, invented = shown, shown, shrunk(scene.invented_mask, size_wh)
     for one in scene.order.back_to_front:
         person, colour = scene.people[one], person_colour(one)
         visible, invisible = (shrunk(mask, size_wh) for mask in (person.modal_mask, person.invisible_mask))
         modal = tinted(modal, visible, colour)
         amodal = outlined(tinted(amodal, visible | invisible, colour), invisible)
-        invented |= invisible
     panels = {"input": shown, "modal": modal, "amodal": amodal, "completed": outlined(completed, invented)}
     return side_by_side(panels)
 

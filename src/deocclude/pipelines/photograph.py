@@ -15,7 +15,7 @@ from deocclude.pipelines.compositing import grow, shrink
 from deocclude.types import MaskCompletion
 
 SECOND_MARGIN = 1.3
-"""The same once the whole person is known."""
+"""Crop side over the whole person's longer side, once it is known."""
 MIN_FILL = 0.6
 """A person shorter than this share of the crop is completed again on a closer one."""
 SLIVER = 2

@@ -6,15 +6,13 @@ the whole person behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deocclude.conditioning.embedded_people import person_at
 from deocclude.conditioning.people_finder import PeopleFinder
-from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.crops import Box
 from deocclude.devices import checked_dtype
 from deocclude.errors import InputError
@@ -25,31 +23,14 @@ from deocclude.pipelines.control import Control
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.occlusion_order import OcclusionOrder, occlusion_order
 from deocclude.pipelines.photograph import CompletedMask
-from deocclude.registry import build_finder, check_finder
+from deocclude.pipelines.scene_people import NamedFinder, PointLooker, SceneRequest, meant_people, point_looker
+from deocclude.registry import check_finder_name
 from deocclude.types import Deocclusion, Person
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneRequest:
-    """Which people of a photograph are meant, and how they are to be completed.
-
-    people: how many of those that are found, the largest first.
-    modal_masks, boxes, points: who is meant instead, in this order: the visible part, bool (H, W); x0, y0, x1, y1;
-        x, y; all in pixels.
-    extend: by how many pixels people may reach beyond the picture; `auto`: as far as those whom its edge cuts off need.
-    controls: further wishes, in the order of the people; none for those beyond its end.
-    """
-
-    people: int | Literal["all"] = "all"
-    modal_masks: Sequence[Any] = ()
-    boxes: Sequence[tuple[float, float, float, float]] = ()
-    points: Sequence[tuple[float, float]] = ()
-    extend: int | Literal["auto"] = 0
-    controls: Sequence[Control] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +53,17 @@ class Scene:
     def rgb(self) -> np.ndarray:
         """The canvas with everybody's invented pixels, but for those that a visible person covers, uint8 (H, W, 3)."""
         front_last = [self.people[one] for one in self.order.back_to_front]
-        return _with_invented(self.image, front_last, [person.modal_mask for person in self.people])
+        return _with_invented(self.image, front_last, self.visible_mask)
+
+    @property
+    def visible_mask(self) -> np.ndarray:
+        """Where anybody is visible, bool (H, W)."""
+        return _union([person.modal_mask for person in self.people], self.image)
+
+    @property
+    def invented_mask(self) -> np.ndarray:
+        """The invented pixels of `rgb`, bool (H, W)."""
+        return _union([person.invisible_mask for person in self.people], self.image) & ~self.visible_mask
 
 
 @dataclass(frozen=True)
@@ -87,33 +78,30 @@ class SceneDeoccluder:
     """De-occludes everybody in a photograph.
 
     deoccluder: the method. finder: finds the people where the request does not name them.
-    person_at: the person at a point x, y of a photograph uint8 (H, W, 3); by default the deoccluder's segmenter looks.
+    look: the person at a point x, y of a photograph uint8 (H, W, 3); by default the deoccluder's segmenter looks.
     """
 
-    def __init__(
-        self,
-        deoccluder: Deoccluder,
-        finder: PeopleFinder,
-        person_at: Callable[[np.ndarray, tuple[float, float]], Person] | None = None,
-    ) -> None:
+    def __init__(self, deoccluder: Deoccluder, finder: PeopleFinder, look: PointLooker | None = None) -> None:
         self.deoccluder, self.finder = deoccluder, finder
-        self._person_at = person_at
+        self._look = look or point_looker(deoccluder)
 
     @classmethod
     def from_preset(cls, name: str, *, finder: str = "embedded", **options: Any) -> SceneDeoccluder:
         """A preset with a finder (`registry.FINDERS`); options as of `Deoccluder.from_preset`, InputErrors too."""
-        check_finder(finder)
-        deoccluder = Deoccluder.from_preset(name, **options)
-        dtype = checked_dtype(options.get("dtype"))
-        return cls(deoccluder, build_finder(finder, deoccluder.segmenter, device=deoccluder.device, dtype=dtype))
+        return cls.with_finder(Deoccluder.from_preset(name, **options), finder, dtype=options.get("dtype"))
+
+    @classmethod
+    def with_finder(
+        cls, deoccluder: Deoccluder, finder: str, *, dtype: str | torch.dtype | None = None
+    ) -> SceneDeoccluder:
+        """A method with the finder of that name, loaded when first asked. Raises InputError for an unknown name."""
+        check_finder_name(finder)
+        named = NamedFinder(finder, deoccluder.segmenter, device=deoccluder.device, dtype=checked_dtype(dtype))
+        return cls(deoccluder, named)
 
     def person_at(self, image: np.ndarray, point_xy: tuple[float, float]) -> Person:
         """The person at a point x, y, in pixels of uint8 (H, W, 3). Raises InputError where nobody is."""
-        if self._person_at is not None:
-            return self._person_at(image, point_xy)
-        if not isinstance(self.deoccluder.segmenter, EmbeddedSegmenter):
-            raise InputError("there is no segmenter here to look at a point with; give a modal mask")
-        return person_at(image, point_xy, self.deoccluder.segmenter)
+        return self._look(image, point_xy)
 
     def __call__(self, image: Image | np.ndarray | Tensor, request: SceneRequest | None = None) -> Scene:
         """Complete the people of one photograph, in any form `images.as_image` takes; nobody in it: a scene of nobody.
@@ -124,22 +112,24 @@ class SceneDeoccluder:
 
     def find(self, image: np.ndarray, request: SceneRequest) -> FoundPeople:
         """Who is to be completed in a photograph uint8 (H, W, 3). Raises InputError as a call does."""
-        people, are_exact = self._people(image, request)
+        for control in request.controls:  # before anything is computed
+            control.check(self.deoccluder.mask_completer, self.deoccluder.rgb_completer)
+        people = meant_people(image, request, self.deoccluder, self.finder, self._look)
         if len(request.controls) > len(people):
             raise InputError(f"there are wishes for {len(request.controls)} people, and {len(people)} are there")
-        canvas = canvas_for(image, [person.modal_mask for person in people], request.extend)
+        canvas = canvas_for(image, [one.person.modal_mask for one in people], request.extend)
         controls = [*request.controls, *[Control()] * (len(people) - len(request.controls))]
         return FoundPeople(
             canvas,
             [
                 self.deoccluder.subject(
                     canvas.image,
-                    canvas.person(person),
-                    modal_mask_is_exact=are_exact,
-                    control=control.shifted(canvas.left, canvas.top, canvas.image.shape[:2]),
-                    facts={"found_by": "mask given" if are_exact else self.finder.name},
+                    canvas.person(one.person),
+                    modal_mask_is_exact=one.is_exact,
+                    control=canvas.control(control),
+                    facts={"found_by": one.found_by, "control": control.facts},  # in the photograph's pixels
                 )
-                for person, control in zip(people, controls, strict=True)
+                for one, control in zip(people, controls, strict=True)
             ],
         )
 
@@ -147,6 +137,7 @@ class SceneDeoccluder:
         """Complete the people of several photographs together: everybody as if the photograph were alone."""
         subjects = [subject for one in found for subject in one.subjects]
         masks = _split(self.deoccluder.complete_masks(subjects), found)
+        masks = [_refined_apart(of_one, one) for of_one, one in zip(masks, found, strict=True)]
         orders = [_order(of_one) for of_one in masks]
         masks = [_without_claims_on_those_behind(of_one, order) for of_one, order in zip(masks, orders, strict=True)]
         people = self._back_to_front(found, masks, orders)
@@ -154,21 +145,6 @@ class SceneDeoccluder:
         return [
             _scene(one.canvas, of_one, order, facts) for one, of_one, order in zip(found, people, orders, strict=True)
         ]
-
-    def _people(self, image: np.ndarray, request: SceneRequest) -> tuple[list[Person], bool]:
-        """The people meant, and whether their masks were given."""
-        named = [bool(one) for one in (request.modal_masks, request.boxes, request.points)]
-        if sum(named) > 1:
-            raise InputError("say where people are by masks, by boxes or by points, not by several of these")
-        if request.modal_masks:
-            return [self.deoccluder.find(image, mask) for mask in request.modal_masks], True
-        if request.boxes:
-            return [self.deoccluder.find(image, box=box) for box in request.boxes], False
-        if request.points:
-            return [self.deoccluder.with_found_joints(image, self.person_at(image, at)) for at in request.points], False
-        people = self.finder(image)
-        wanted = people if request.people == "all" else people[: request.people]
-        return [self.deoccluder.with_found_joints(image, person) for person in wanted], False
 
     def _back_to_front(
         self, found: Sequence[FoundPeople], masks: Sequence[list[CompletedMask]], orders: Sequence[OcclusionOrder]
@@ -183,31 +159,58 @@ class SceneDeoccluder:
                 for person, its_depth in enumerate(order.depth)
                 if its_depth == depth
             ]
-            seen = [
-                _with_invented(
-                    found[scene].canvas.image, done[scene].values(), [one.modal_mask for one in masks[scene]]
+            # One picture for a scene: most have nobody behind, and need none of their own.
+            seen = {
+                scene: _with_invented(
+                    found[scene].canvas.image,
+                    done[scene].values(),
+                    _union([one.modal_mask for one in masks[scene]], found[scene].canvas.image),
                 )
-                for scene, _ in now
-            ]
+                for scene in {scene for scene, _ in now}
+            }
             results = self.deoccluder.complete_pictures(
                 [found[scene].subjects[person] for scene, person in now],
                 [masks[scene][person] for scene, person in now],
-                seen=seen,
+                seen=[seen[scene] for scene, _ in now],
             )
             for (scene, person), result in zip(now, results, strict=True):
                 done[scene][person] = result
         return [[people[place] for place in range(len(people))] for people in done]
 
 
-def _with_invented(image: np.ndarray, people: Iterable[Deocclusion], modal_masks: Sequence[np.ndarray]) -> np.ndarray:
-    """A picture uint8 (H, W, 3) with the invented pixels of these people, each over those before; none where a modal
-    mask is.
-    """
-    result = image.copy()
-    visible = np.any([np.zeros(image.shape[:2], bool), *modal_masks], axis=0)
+def _with_invented(image: np.ndarray, people: Iterable[Deocclusion], visible: np.ndarray) -> np.ndarray:
+    """A picture uint8 (H, W, 3) with these people's invented pixels, each over those before, none where `visible`."""
+    people = list(people)
+    result = image.copy() if people else image
     for person in people:
         hidden = person.invisible_mask & ~visible
         result[hidden] = person.rgb[hidden]
+    return result
+
+
+def _union(masks: Sequence[np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Where any of the masks is, bool (H, W) of the image."""
+    union = np.zeros(image.shape[:2], bool)
+    for mask in masks:
+        union |= mask
+    return union
+
+
+def _refined_apart(masks: Sequence[CompletedMask], found: FoundPeople) -> list[CompletedMask]:
+    """Modal masks as stage 1 refined them, but neither beyond the photograph nor on anybody else's visible part."""
+    taken = _union([subject.person.modal_mask for subject in found.subjects], found.canvas.image)
+    inside = np.zeros_like(taken)
+    left, top, right, bottom = found.canvas.photograph_box
+    inside[top:bottom, left:right] = True
+    result = []
+    for mask, subject in zip(masks, found.subjects, strict=True):
+        if subject.refine:
+            own = subject.person.modal_mask
+            refined = mask.modal_mask & inside & (own | ~taken)
+            modal_mask = refined if refined.any() else own
+            taken |= modal_mask
+            mask = replace(mask, modal_mask=modal_mask, amodal_mask=mask.amodal_mask | modal_mask)
+        result.append(mask)
     return result
 
 
@@ -221,7 +224,7 @@ def _without_claims_on_those_behind(masks: Sequence[CompletedMask], order: Occlu
     for one, mask in enumerate(masks):
         amodal_mask = mask.amodal_mask
         for other in range(len(masks)):
-            if order.is_behind(other, one) and not order.is_behind(one, other):
+            if order.is_behind(other, one):
                 amodal_mask = amodal_mask & ~masks[other].modal_mask
         result.append(replace(mask, amodal_mask=amodal_mask | mask.modal_mask))
     return result

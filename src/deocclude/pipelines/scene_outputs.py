@@ -23,7 +23,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ from deocclude.pipelines.spread import spread_picture
 from deocclude.types import Deocclusion
 
 SCENE_JSON = "scene.json"
-_OURS = re.compile(r"(overview|completed|person_\d+_[a-z]+)\.png|layers\.ora|(coco|scene)\.json")
+_KINDS = ("modal", "amodal", "invisible", "probability", "cutout", "cropped", "candidates")
+_OURS = re.compile(rf"(overview|completed|person_\d+_({'|'.join(_KINDS)}))\.png|layers\.ora|(coco|scene)\.json")
 
 
 @dataclass(frozen=True)
@@ -80,34 +81,50 @@ def write_scene(
     from run to run. Raises InputError where NAME exists without `overwrite`, and where nothing can be written.
     """
     place = folder / name
-    if place.exists() and not place.is_dir():
-        raise InputError(f"{place} is a file, and the results want a folder of that name; choose another --output")
-    if place.exists() and not overwrite:
-        raise InputError(f"{place} exists already; give --overwrite, or another --output")
+    check_free(place, overwrite=overwrite)
     try:
         with _staging(folder, name) as staging:
             _write_files(staging, scene, source, extra or {}, timings)
-            if place.exists():
-                _check_is_ours(place)
-                shutil.rmtree(place)
-            os.replace(staging, place)
+            _put_in_place(staging, place)
     except OSError as error:
         raise InputError(f"{place}: cannot write the results ({error.strerror or error})") from error
     return place
 
 
-def _check_is_ours(place: Path) -> None:
-    """Raises InputError for a folder with anything in it that no run wrote: it is not ours to replace."""
-    foreign = [path for path in sorted(place.iterdir()) if not _OURS.fullmatch(path.name) or path.is_dir()]
+def check_free(place: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
+    """Raises InputError where a photograph's folder cannot be written: it exists without `overwrite`, is a file, or
+    holds an input or anything else that no run wrote.
+    """
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place} is a file, and the results want a folder of that name; choose another --output")
+    if place.exists() and not overwrite:
+        raise InputError(f"{place} exists already; give --overwrite, or another --output")
+    if kept := [path for path in inputs if path.resolve().is_relative_to(place.resolve())]:
+        raise InputError(f"{kept[0]} is an input and lies where results would go; choose another --output")
+    foreign = [path for path in sorted(place.glob("*")) if not _OURS.fullmatch(path.name) or path.is_dir()]
     if foreign:
         raise InputError(f"{foreign[0]} is no result and would be lost with its folder; choose another --output")
 
 
+def _put_in_place(staging: Path, place: Path) -> None:
+    """The new folder in the old one's place; where that fails the old one stays."""
+    if not place.exists():
+        os.replace(staging, place)
+        return
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(place, old)
+    try:
+        os.replace(staging, place)
+    except OSError:
+        os.replace(old, place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _write_files(folder: Path, scene: Scene, source: Source, extra: dict[str, Any], timings: bool) -> None:
     profile, stack = source.icc_profile, layers_of(scene)
-    nobody = np.zeros(scene.image.shape[:2], bool)
-    invented = np.any([nobody, *(person.invisible_mask for person in scene.people)], axis=0)
-    chunks = png_info(invented_mark(invented, "person_*_invisible.png"))
+    chunks = png_info(invented_mark(scene.invented_mask, "person_*_invisible.png"))
     encode_image(folder / "overview.png", scene_overview(scene), icc_profile=profile, pnginfo=chunks)
     encode_image(folder / "completed.png", _completed(scene), icc_profile=profile, pnginfo=chunks)
     write_openraster(folder / "layers.ora", stack, icc_profile=profile)
@@ -153,7 +170,7 @@ def _completed(scene: Scene) -> np.ndarray:
     if scene.photograph_box == (0, 0, width, height):
         return scene.rgb
     x0, y0, x1, y1 = scene.photograph_box
-    shown = np.any([person.amodal_mask for person in scene.people], axis=0) | np.zeros((height, width), bool)
+    shown = scene.invented_mask | scene.visible_mask
     shown[y0:y1, x0:x1] = True
     alpha = shown[..., None].astype(np.uint8)
     return np.concatenate([scene.rgb * alpha, alpha * 255], axis=-1)

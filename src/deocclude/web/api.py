@@ -27,8 +27,9 @@ from deocclude.conditioning.people_finder import how_many
 from deocclude.data.segmentations import encode_run_lengths
 from deocclude.errors import InputError
 from deocclude.images import open_image, open_mask
-from deocclude.pipelines.scene import SceneDeoccluder, SceneRequest
+from deocclude.pipelines.scene import SceneDeoccluder
 from deocclude.pipelines.scene_outputs import SCENE_JSON
+from deocclude.pipelines.scene_people import SceneRequest
 from deocclude.presets import PRESETS
 from deocclude.types import Person
 from deocclude.web.api_docs import api_page

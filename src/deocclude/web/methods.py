@@ -12,6 +12,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deocclude.conditioning.people_finder import how_many
 from deocclude.errors import InputError
 from deocclude.presets import preset
 from deocclude.web.limits import Limits
@@ -19,7 +20,8 @@ from deocclude.web.limits import Limits
 if TYPE_CHECKING:
     import numpy as np
 
-    from deocclude.pipelines.scene import Scene, SceneDeoccluder, SceneRequest
+    from deocclude.pipelines.scene import Scene, SceneDeoccluder
+    from deocclude.pipelines.scene_people import SceneRequest
 
 Result = TypeVar("Result")
 POLL_SECONDS = 0.1
@@ -111,7 +113,8 @@ def complete(scenes: SceneDeoccluder, image: np.ndarray, request: SceneRequest, 
     named = max(len(request.modal_masks), len(request.boxes), len(request.points))
     if named > limits.people:
         raise InputError(f"{named} people are more than the {limits.people} that are completed together here")
-    if request.people == "all" or request.people > limits.people:
+    asked = how_many(request.people)
+    if asked is None or asked > limits.people:
         request = replace(request, people=limits.people)
     extend = 0 if request.extend == "auto" else request.extend
     _check_canvas((image.shape[0] + 2 * extend) * (image.shape[1] + 2 * extend), limits)

@@ -240,7 +240,7 @@ class Steps:
     def _complete(
         self, session: Session, drawing: Drawing, wanted: Wanted, request: gr.Request, progress: gr.Progress
     ) -> list[Any]:
-        from deocclude.pipelines.scene import SceneRequest
+        from deocclude.pipelines.scene_people import SceneRequest
 
         progress(0.1, desc="Reading what you drew")
         masks = [drawing.mask_of(person, session.people[person].mask) for person in wanted.people]
