@@ -21,7 +21,8 @@ from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_iou
 from deocclude.metrics.paired import paired_difference
 
 _OURS = {"given": "given-feedforward", "picture": "picture-feedforward", "true": "true-feedforward"}
-_PAIRED = ("invisible_iou", "content_l1", "psnr", "feature_distance_efficientnet_lite0")
+_PASTED = ("true-feedforward", "true-feedforward-raw")
+_PAIRED = ("invisible_iou", "content_l1", "rgb_l1", "psnr", "feature_distance_efficientnet_lite0")
 _BY_RATIO = ("iou", "invisible_iou", "content_l1", "psnr")
 
 _HEAD = """# Results
@@ -139,9 +140,14 @@ def _paired_parts(bench: Sequence[Runs]) -> Iterator[str]:
         others = [runs for runs in _told(bench, told) if "feedforward" not in runs.row]
         if ours is not None and others:
             lines += _paired_lines(ours, others, title)
+    if pasted := [by_name[name] for name in _PASTED if name in by_name]:
+        lines += _paired_lines(pasted[0], pasted[1:], TOLD["true"])
     if lines:
         yield "### Person by person"
-        yield "Ours against the best, in each column, of the methods that learned nothing."
+        yield (
+            "Ours against the best, in each column, of the methods that learned nothing; "
+            "last, with the visible pixels pasted back against without."
+        )
         yield markdown(["told; compared", "column", "mean difference", "95 %", "better", "worse", "n"], lines)
 
 
