@@ -23,7 +23,7 @@ from deocclude.errors import InputError, printable
 
 VERBS = {
     "run": "complete the people in photographs",
-    "batch": "complete everybody in many photographs, in a run that can be stopped",
+    "batch": "complete everybody in many photographs; a stopped run goes on",
     "serve": "open a page in the browser; the same as an HTTP API",
     "demo": "complete a person in a sample picture, to see that it works",
     "import": "turn AHP, COCOA, COCO, CCP or a folder into an occlusion set",
