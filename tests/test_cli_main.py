@@ -105,7 +105,7 @@ def test_no_verb_shows_the_overview_and_fails(capsys: pytest.CaptureFixture[str]
     ("words", "expected"),
     [
         (["rnu"], "no verb 'rnu'; did you mean 'run'?"),
-        (["xyzzy"], "no verb 'xyzzy'; choose from run, demo, "),
+        (["xyzzy"], "no verb 'xyzzy'; choose from run, batch, "),
         (["--loud", "run"], "--loud"),
         (
             ["run", "--number", "many"],
