@@ -61,6 +61,19 @@ def write_assets(folder: Path, *, finds: bool = True) -> None:
         save_network(folder / f"{name}.safetensors", network, network.config)
 
 
+def believe_in_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Miniature networks are sure of nobody: finder and clicks take whomever they see, however unsure."""
+    from deocclude import registry
+    from deocclude.conditioning import embedded_people
+
+    monkeypatch.setattr(embedded_people, "POINT_THRESHOLD", 0.0)
+    monkeypatch.setitem(
+        registry.FINDERS,
+        "embedded",
+        lambda segmenter, device, dtype: embedded_people.EmbeddedPeopleFinder(segmenter, threshold=0.0),
+    )
+
+
 class GrowDown:
     """Mask stage: the person goes on for as many rows as can be seen of it, 0.9 sure."""
 

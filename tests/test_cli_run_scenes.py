@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import photograph, write_assets, write_png
+from miniatures import believe_in_everybody, photograph, write_assets, write_png
 
-from deocclude import registry, weights
+from deocclude import weights
 from deocclude.cli.main import main
-from deocclude.conditioning import embedded_people
-from deocclude.conditioning.embedded_people import EmbeddedPeopleFinder
 from deocclude.images import open_image
 from deocclude.layers.openraster import read_openraster
 from deocclude.layers.stacking import flatten
@@ -25,9 +23,7 @@ def miniature_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     if not folder.exists():
         write_assets(folder)
     monkeypatch.setattr(weights, "ASSETS", folder)
-    monkeypatch.setattr(embedded_people, "POINT_THRESHOLD", 0.0)
-    believing = lambda segmenter, device, dtype: EmbeddedPeopleFinder(segmenter, threshold=0.0)  # noqa: E731
-    monkeypatch.setitem(registry.FINDERS, "embedded", believing)
+    believe_in_everybody(monkeypatch)
 
 
 @pytest.fixture

@@ -92,6 +92,11 @@ class Visitor:
     def until(self, condition: Callable[[webdriver.Chrome], Any]) -> Any:
         return WebDriverWait(self.browser, SECONDS).until(condition)
 
+    def chooses(self, file: Path) -> None:
+        """Gives the page a photograph, once it asks for one; the field itself is never shown."""
+        wanted = (By.CSS_SELECTOR, "#photograph input[type=file]")
+        self.until(lambda browser: browser.find_elements(*wanted))[0].send_keys(str(file))
+
     def clicks(self, selector: str) -> None:
         element = self.sees(selector)
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
@@ -153,7 +158,7 @@ def test_a_visitor_gets_from_a_photograph_to_a_layer(browser: webdriver.Chrome, 
     browser.get(address)
     visitor.reads("#invented", "The hidden part is invented.")
     visitor.photographs("1-choose")
-    browser.find_element(By.CSS_SELECTOR, "#photograph input[type=file]").send_keys(str(photograph))
+    visitor.chooses(photograph)
 
     # 2. Whoever was found is outlined; a box round the astronaut says who is meant, strokes what belongs to her.
     visitor.reads("#told", "found")
@@ -195,5 +200,5 @@ def test_a_visitor_reads_why_a_file_cannot_be_used(browser: webdriver.Chrome, ad
     (tmp_path / "letter.png").write_text("Dear all,")
     browser.get(address)
     visitor.sees("#sample")
-    browser.find_element(By.CSS_SELECTOR, "#photograph input[type=file]").send_keys(str(tmp_path / "letter.png"))
+    visitor.chooses(tmp_path / "letter.png")
     visitor.reads("body", "letter.png: not a picture that can be read")

@@ -212,7 +212,7 @@ def configured(config: RgbStageConfig, options: RgbOptions | None) -> RgbStageCo
         raise InputError(str(error)) from error
     if "decoder_tuning_stop" in given and not tuning.steps:
         raise InputError("decoder_tuning_stop ends a tuning that this stage does not do; give --decoder-tuning-steps")
-    rest = {k: v for k, v in given.items() if k in ("context", "describe", "hint_colour")}
+    rest = {k: v for k, v in given.items() if k in ("context", "vqa", "hint_colour")}
     return replace(config, sampling=sampling, tuning=tuning, **rest)
 
 
