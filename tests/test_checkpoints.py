@@ -202,7 +202,6 @@ def test_every_kind_has_its_converter(kind: str) -> None:
 @pytest.mark.parametrize("name", weights.USER_NETWORKS)
 def test_every_network_is_built_from_its_header(name: str) -> None:
     """With its default configuration, on tensors without memory."""
-    pytest.importorskip("diffusers")
     module, config_class = weights.USER_NETWORKS[name]
     config = getattr(import_module(module), config_class)()
     with torch.device("meta"):

@@ -264,7 +264,6 @@ def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_a_curve_is_drawn_the_same_each_time(results: Path, tmp_path: Path, suffix: str) -> None:
-    pytest.importorskip("matplotlib")
     drawn = []
     for name in ("one", "two"):
         path = tmp_path / f"{name}.{suffix}"
@@ -275,7 +274,6 @@ def test_a_curve_is_drawn_the_same_each_time(results: Path, tmp_path: Path, suff
 
 
 def test_the_report_has_what_was_measured_and_what_is_missing(results: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     for row, mean in {"given-feedforward": 0.8, "given-convex-hull": 0.4}.items():
         write_run(results / "bench" / row, mean, seed=1)
         write_json(results / "bench" / row / "scores.json", {"unavailable": {"lpips_alexnet": "LPIPS: no weights"}})

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import peak_megabytes, photograph, with_red_person
-
-pytest.importorskip("gradio")
-
 from fastapi.testclient import TestClient
+from miniatures import peak_megabytes, photograph, with_red_person
 from tiny_web import ADDRESS, BAD_PHOTOGRAPHS, BOX, RedFinder, decoded, encoded, files_in, red_methods, sample
 
 from deocclude.data.segmentations import decode_segmentation

@@ -19,12 +19,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("gradio")
-pytest.importorskip("selenium")
-
 import uvicorn
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("gradio")
-
 from fastapi.testclient import TestClient
 from tiny_web import ADDRESS, RedFinder, encoded, red_methods, sample
 

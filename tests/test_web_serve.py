@@ -29,7 +29,6 @@ sys.exit(serve.run(parser.parse_args()))
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    pytest.importorskip("gradio")
     command = [sys.executable, "-c", PROGRAM, "--port", "0", "--no-browser"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

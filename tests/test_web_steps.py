@@ -6,14 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from miniatures import photograph, with_red_person
 from PIL import Image
-
-pytest.importorskip("gradio")
-
-import gradio as gr
 from tiny_web import BAD_PHOTOGRAPHS, BOX, encoded, files_in, red_methods, sample
 
 from deocclude.web.limits import Limits
