@@ -96,6 +96,8 @@ def test_a_region_is_left_alone(here: Path, folder: list[str]) -> None:
         (["photos/one.png", "--describe", "a man"], "reads no words"),
         (["photos/one.png", "--reference", "photos/two.png"], "looks at no reference"),
         (["photos", "--describe", "a man"], "about one person of one photograph"),
+        (["photos/one.png", "--finder", "rt-detr"], "--finder finds people for --people"),
+        (["photos/one.png", "--box", "1,1,9,9", "--finder", "rt-detr"], "--finder finds people for --people"),
         (["photos/one.png", "--people", "all", "--finder", "nobody"], "no finder 'nobody'"),
         (["photos/one.png", "--people", "all", "--finder", "rt-detr"], "detector"),
     ],
@@ -107,6 +109,11 @@ def test_what_cannot_be_done_is_one_sentence(
     monkeypatch.setenv("HF_HUB_CACHE", str(here / "hub"))
     assert sentence in refused(capsys, *options, "--output", "out")
     assert not list(Path("out").glob("*")) if Path("out").exists() else True
+
+
+def test_a_second_mask_is_not_forgotten_silently(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "photos/one.png", "--mask", "masks/one.png", "--mask", "masks/two.png", "--output", "out")
+    assert "--mask is given twice" in said
 
 
 def test_an_input_is_never_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,11 @@ def test_a_box_that_cannot_be_filled_is_told() -> None:
     modal = mask(20, 2, 30, 12)
     kept, notes = limited(modal, modal, modal.astype(np.float32), Control(box_xyxy=(0, 0, 50, 40)))
     assert np.array_equal(kept, modal) and "could not be made to fill" in notes[0]
+    faint = modal + np.float32(0.3) * mask(10, 0, 40, 14)
+    kept, notes = limited(modal, modal, faint.astype(np.float32), Control(box_xyxy=(0, 0, 50, 40)))
+    assert np.array_equal(kept, modal) and notes, "no halo of what is believed in below a half"
+    with pytest.raises(InputError, match="leaves out what is visible"):
+        limited(modal, modal, faint.astype(np.float32), Control(box_xyxy=(0, 20, 50, 40)))
 
 
 def test_a_region_is_left_alone_but_never_the_visible_person() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deocclude.pipelines.plausibility import MAX_DOUBT, MAX_INVENTED_SHARE, MIN_JOINT_CONFIDENCE, judge
+from deocclude.pipelines.plausibility import MAX_DOUBT, MAX_INVENTED_SHARE, judge
 
 
 def masks(hidden_rows: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -15,15 +15,11 @@ def masks(hidden_rows: int = 20) -> tuple[np.ndarray, np.ndarray]:
     return modal, amodal
 
 
-def joints(confidence: float) -> np.ndarray:
-    return np.full((25, 3), confidence, np.float32)
-
-
 def test_certain_stages_are_believed() -> None:
     modal, amodal = masks()
-    found = judge(modal, amodal, amodal.astype(np.float32), joints(0.8))
+    found = judge(modal, amodal, amodal.astype(np.float32))
     assert found.plausible and found.reasons == ()
-    assert found.figures == {"doubt": 0.0, "invented_share": 0.5, "joint_confidence": 0.8}
+    assert found.figures == {"doubt": 0.0, "invented_share": 0.5}
 
 
 def test_an_unsure_mask_stage_is_said() -> None:
@@ -40,30 +36,17 @@ def test_much_invention_is_said() -> None:
     assert found.figures["invented_share"] == 2 and "invented" in found.reasons[0]
 
 
-def test_lost_joints_are_said() -> None:
-    modal, amodal = masks()
-    found = judge(modal, amodal, amodal.astype(np.float32), joints(0.3))
-    assert "joints" in found.reasons[0]
-
-
-def test_without_joints_they_are_no_reason() -> None:
-    modal, amodal = masks()
-    found = judge(modal, amodal, amodal.astype(np.float32))
-    assert found.plausible and "joint_confidence" not in found.figures
-
-
 def test_every_reason_is_told() -> None:
     modal, amodal = masks(50)
-    found = judge(modal, amodal, np.full(amodal.shape, 0.5, np.float32), joints(0.1))
-    assert len(found.reasons) == 3
+    found = judge(modal, amodal, np.full(amodal.shape, 0.5, np.float32))
+    assert len(found.reasons) == 2
     assert found.figures["doubt"] > MAX_DOUBT
     assert found.figures["invented_share"] > MAX_INVENTED_SHARE
-    assert found.figures["joint_confidence"] < MIN_JOINT_CONFIDENCE
 
 
 def test_nothing_invented_is_nothing_to_doubt() -> None:
     _, amodal = masks()
-    assert judge(amodal, amodal, np.full(amodal.shape, 0.5, np.float32), joints(0.1)).plausible
+    assert judge(amodal, amodal, np.full(amodal.shape, 0.5, np.float32)).plausible
 
 
 def test_nothing_visible_is_infinitely_much_invention() -> None:

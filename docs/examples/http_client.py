@@ -33,6 +33,9 @@ def main() -> int:
     except urllib.error.HTTPError as error:
         print(json.load(error)["error"], file=sys.stderr)  # the server says in a sentence what is wrong
         return 1
+    except OSError as error:  # a file that is not there, or a server that is not running
+        print(f"{error}; is 'deocclude serve' running at {args.server}?", file=sys.stderr)
+        return 1
     with zipfile.ZipFile(io.BytesIO(content)) as layers:
         layers.extractall(args.output)
         print(*(args.output / name for name in layers.namelist()), sep="\n")

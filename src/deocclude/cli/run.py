@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deocclude.cli.numbers import natural, positive
 from deocclude.cli.scene_args import (
+    OnlyOnce,
     add_control_arguments,
     add_people_arguments,
     control_from_arguments,
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--mask",
         type=Path,
+        action=OnlyOnce,
         metavar="FILE|DIR",
         help="the visible part, white on black; or a folder of such, by stem",
     )
@@ -137,6 +139,9 @@ def run(args: argparse.Namespace) -> int:
     paths = find_images(args.input)
     _check_choice(args, paths)
     check_finder_name(args.finder)
+    is_named = bool(args.mask or args.box or args.point)
+    if args.finder != "embedded" and (is_named or not (args.people or args.layers or args.extend)):
+        raise InputError("--finder finds people for --people; say --people all, or leave it out")
     if args.layers or args.people or args.point or args.extend:
         from deocclude.cli.run_scenes import run_scenes
 

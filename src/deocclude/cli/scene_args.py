@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from deocclude.pipelines.scene import SceneDeoccluder
 
 
+class OnlyOnce(argparse.Action):
+    """An option that is refused where it is given twice, instead of forgetting the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice and names one person; in Python SceneRequest takes several")
+        setattr(namespace, self.dest, values)
+
+
 def add_people_arguments(group: Any, *, default: str | None) -> None:
     """`--people`, `--extend` and `--finder`, of a parser or a group of one."""
     group.add_argument(
@@ -23,7 +32,7 @@ def add_people_arguments(group: Any, *, default: str | None) -> None:
         type=parse_extension,
         default=0,
         metavar="auto|PIXELS",
-        help="complete people beyond the picture's edge: by so many pixels, or as far as those need whom it cuts off",
+        help="room for people beyond the picture's edges: so many pixels, or auto: where an edge cuts somebody off",
     )
     group.add_argument(
         "--finder", default="embedded", metavar="NAME", help="who finds the people: embedded, rt-detr or eomt"

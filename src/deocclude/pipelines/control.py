@@ -17,6 +17,8 @@ from deocclude.skeletons import BODY_25, NUM_JOINTS
 
 LOWER_THRESHOLDS = (0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
 """Amodal probabilities below 0.5 that are tried in turn until the person fills its box."""
+MIN_HELD = 0.9
+"""Share of the visible person that a box to fill must hold."""
 BOX_SLACK = 0.02
 """Share of a box's side that a person may leave free and still fill it."""
 
@@ -111,12 +113,21 @@ def limited(
     """
     notes: list[str] = []
     if control.box_xyxy is not None:
+        _check_box_holds(modal_mask, control.box_xyxy)
         amodal_mask, filled = _filling(probability, amodal_mask, modal_mask, control.box_xyxy)
         if not filled:
             notes.append("the person could not be made to fill its box: stage 1 sees nobody in the rest of it")
     if control.leave_alone is not None:
         amodal_mask = amodal_mask & ~control.leave_alone
     return amodal_mask | modal_mask, notes
+
+
+def _check_box_holds(modal_mask: np.ndarray, box_xyxy: Box) -> None:
+    """Raises InputError for a box that leaves much of the visible person out."""
+    x0, y0, x1, y1 = box_xyxy
+    if modal_mask[max(y0, 0) : y1, max(x0, 0) : x1].sum() < MIN_HELD * modal_mask.sum():
+        shown = ",".join(map(str, mask_box(modal_mask) or ()))
+        raise InputError(f"the box to fill leaves out what is visible of the person, which lies in {shown}")
 
 
 def _filling(
@@ -126,14 +137,14 @@ def _filling(
     x0, y0, x1, y1 = box_xyxy
     inside = np.zeros_like(modal_mask)
     inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
-    mask = amodal_mask & inside | modal_mask
+    at_half = mask = amodal_mask & inside | modal_mask
     if _fills(mask, box_xyxy):
         return mask, True
     for threshold in LOWER_THRESHOLDS:
         mask = _connected(((probability >= threshold) & inside) | mask, modal_mask)
         if _fills(mask, box_xyxy):
             return mask, True
-    return mask, False
+    return at_half, False  # what would be believed below a half without filling it is a halo
 
 
 def _fills(mask: np.ndarray, box_xyxy: Box) -> bool:

@@ -274,8 +274,7 @@ class Deoccluder:
         person = subject.person
         joints = with_joints(person.joints, subject.control.joints)
         masks = completed.modal_mask, completed.amodal_mask
-        is_embedded = self.joint_source is None and subject.facts.get("joints_from") != "given"
-        judged = judge(*masks, completed.amodal_probability, person.joints if is_embedded else None)
+        judged = judge(*masks, completed.amodal_probability)
         seam = seam_score(painted.composites[0], *masks)
         return Deocclusion(
             rgb=painted.composites[0],
