@@ -90,6 +90,17 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert not list(Path().glob("out/*"))
 
 
+def test_earlier_failures_are_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    (good,) = write_pictures(Path("photos"), (1,))
+    given = ["batch", str(good), "missing.jpg", "--output", "out"]
+    assert main(given) == 0
+    assert "earlier run" not in capsys.readouterr().out
+    assert main(given) == 0
+    said = capsys.readouterr().out
+    assert "0 failed, 2 kept from before" in said and "1 failed in an earlier run" in said
+    assert Path("out/failures.csv").read_text().splitlines()[1:] == ["missing.jpg,no such file"]
+
+
 def test_too_many_failures_end_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(Path("photos"), (1,))
     Path("photos/bad.jpg").touch()

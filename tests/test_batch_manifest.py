@@ -17,7 +17,7 @@ from deocclude.batch.shards import Shard
 from deocclude.errors import InputError
 
 DONE = Outcome(id="a.png", input_sha256="1" * 64, status="done", people=2, files={"scene.json": "2" * 64})
-FAILED = Outcome(id="b.png", input_sha256="", status="failed", error="b.png: no such file")
+FAILED = Outcome(id="b.png", input_sha256="", status="failed", error="no such file")
 PATH = "manifest-all.sqlite"
 
 
@@ -39,7 +39,7 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     with Manifest(tmp_path, {"seed": 0}) as manifest:
         assert manifest.settled("a.png") == DONE.input_sha256
     write_failures(tmp_path / "failures.csv", recorded(tmp_path))
-    assert list(csv.reader((tmp_path / "failures.csv").open())) == [["id", "error"], ["b.png", "b.png: no such file"]]
+    assert list(csv.reader((tmp_path / "failures.csv").open())) == [["id", "error"], ["b.png", "no such file"]]
 
 
 def test_other_settings_are_refused_or_done_anew(tmp_path: Path) -> None:

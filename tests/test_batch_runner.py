@@ -95,7 +95,7 @@ def test_bad_files_do_not_end_a_run(tmp_path: Path) -> None:
     assert run(photos, tmp_path / "out") == {"done": 3, "failed": 3}
     errors = {Path(one.id).name: one.error for one in recorded(tmp_path / "out") if one.error}
     assert (
-        "0 bytes" in errors["empty.png"] and "not a picture" in errors["text.jpg"] and "half.png" in errors["half.png"]
+        "0 bytes" in errors["empty.png"] and "not a picture" in errors["text.jpg"] and "damaged" in errors["half.png"]
     )
     for path in set(photos.iterdir()) - set(good):
         path.unlink()

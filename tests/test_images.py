@@ -350,6 +350,7 @@ def test_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("empty", "*.gif", "missing.jpg", "missing/"):
         with pytest.raises(InputError, match=wrong.replace("*", r"\*")):
             find_images([wrong])
+    assert names("b.jpg", "missing.jpg") == ["b.jpg", "missing.jpg"]
 
 
 # --- PIL, NumPy, tensors ---

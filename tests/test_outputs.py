@@ -14,7 +14,7 @@ from PIL import Image
 
 from deocclude.errors import InputError
 from deocclude.pipelines import outputs
-from deocclude.pipelines.outputs import file_names, person_names, prepare_folder, write_person
+from deocclude.pipelines.outputs import check_folder, file_names, person_names, write_person
 from deocclude.pipelines.overview import MAX_HEIGHT, MAX_WIDTH, OUTLINE, outline, overview
 from deocclude.skeletons import BODY_25
 from deocclude.types import Deocclusion
@@ -130,18 +130,18 @@ def test_no_two_results_share_a_file(paths: list[Path], people: int) -> None:
 
 
 def test_output_is_checked_before_computing(tmp_path: Path) -> None:
-    prepare_folder(tmp_path / "new" / "deep", ["a"])
-    assert not list((tmp_path / "new" / "deep").iterdir())
+    check_folder(tmp_path / "new" / "deep", ["a"])
+    assert not list(tmp_path.iterdir())
     (tmp_path / "a.json").touch()
     (tmp_path / "a_modal.png").touch()
     with pytest.raises(InputError, match=r"a_modal\.png \(and 1 more\) exists already; give --overwrite"):
-        prepare_folder(tmp_path, ["b", "a"])
-    prepare_folder(tmp_path, ["b", "a"], overwrite=True)
+        check_folder(tmp_path, ["b", "a"])
+    check_folder(tmp_path, ["b", "a"], overwrite=True)
     with pytest.raises(InputError, match="is an input"):
-        prepare_folder(tmp_path, ["a"], inputs=[tmp_path / "a_modal.png"], overwrite=True)
+        check_folder(tmp_path, ["a"], inputs=[tmp_path / "a_modal.png"], overwrite=True)
     for unwritable in (tmp_path / "a.json", tmp_path / "a.json" / "inside"):
-        with pytest.raises(InputError, match="cannot write results there"):
-            prepare_folder(unwritable, ["a"])
+        with pytest.raises(InputError, match=r"a\.json is a file; choose another"):
+            check_folder(unwritable, ["a"])
 
 
 def test_overview_shows_four_panels() -> None:

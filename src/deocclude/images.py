@@ -181,13 +181,20 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
     """The picture files that files, folders and globs (`**` too) name: sorted within each, each file once.
 
     A file is taken as it is; folders (not their subfolders) and globs are searched for `SUFFIXES`, hidden
-    files left out. Raises InputError for an input that yields nothing.
+    files left out. A missing file among several inputs is kept, to fail when it is opened and stop no other.
+    Raises InputError for an input that yields nothing.
     """
+    names = [str(given) for given in inputs]
     found: dict[Path, Path] = {}
-    for given in inputs:
-        for path in _images_of(str(given)):
+    for given in names:
+        for path in [Path(given)] if is_missing(given) and len(names) > 1 else _images_of(given):
             found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def is_missing(given: str) -> bool:
+    """Whether an input names one file or folder, and there is none."""
+    return not (glob.has_magic(given) or Path(given).exists())
 
 
 def _images_of(given: str) -> list[Path]:
@@ -195,7 +202,7 @@ def _images_of(given: str) -> list[Path]:
     if path.is_file():
         return [path]
     is_folder = path.is_dir()
-    if not is_folder and not glob.has_magic(given):
+    if is_missing(given):
         raise InputError(f"{given}: no such file or folder")
     candidates = path.iterdir() if is_folder else map(Path, glob.glob(given, recursive=True))
     images = sorted(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deocclude.errors import InputError
-from deocclude.images import SUFFIXES
+from deocclude.images import SUFFIXES, is_missing
 
 if TYPE_CHECKING:
     from deocclude.data.coco import CocoInstance
@@ -127,11 +127,16 @@ def find_items(
     too; `.tar` shards; COCO instances as `.json`, whose pictures are in `images_dir`. What lies in `output`, and hidden
     files, are not searched. coco_masks: the people of a COCO file are given by their masks there.
 
-    A picture that cannot be used becomes an item that fails. Raises InputError for an input that names none.
+    A picture that cannot be used becomes an item that fails, and so does a missing one of several inputs. Raises
+    InputError for an input that names none.
     """
     found: dict[tuple[str, int], Item] = {}
-    for given in map(str, inputs):
-        items = list(_items_of(given, output, recursive, images_dir, coco_masks))
+    names = [str(given) for given in inputs]
+    for given in names:
+        if is_missing(given) and len(names) > 1:
+            items = [Item(id=_id(given), path=Path(given))]
+        else:
+            items = list(_items_of(given, output, recursive, images_dir, coco_masks))
         if not items:
             raise InputError(f"{given}: no pictures there (looked for {' '.join(SUFFIXES)})")
         for item in items:

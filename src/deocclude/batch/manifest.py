@@ -68,9 +68,8 @@ class Outcome:
 def failure(picture_id: str, input_sha256: str, error: Exception, seconds: float) -> Outcome:
     """A picture that could not be done, with the reason in one line."""
     reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return Outcome(
-        id=picture_id, input_sha256=input_sha256, status="failed", error=" ".join(reason.split()), seconds=seconds
-    )
+    reason = " ".join(reason.split()).removeprefix(f"{picture_id}: ")  # it is recorded beside the id
+    return Outcome(id=picture_id, input_sha256=input_sha256, status="failed", error=reason, seconds=seconds)
 
 
 class Manifest:

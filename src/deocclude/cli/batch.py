@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,9 +94,17 @@ def run(args: argparse.Namespace) -> int:
             counts = do.batch(
                 items, manifest=manifest, retry_failed=args.retry_failed, max_failure_rate=args.max_failure_rate
             )
+        except KeyboardInterrupt:
+            print("\nWhat is done is kept; the same command goes on from there.", file=sys.stderr)
+            raise
         finally:
-            write_failures(failures, [one for one in recorded(args.output) if shard.has(one.id)])
+            outcomes = [one for one in recorded(args.output) if shard.has(one.id)]
+            write_failures(failures, outcomes)
     _print_counts(counts, args.output, failures)
+    asked = {item.id for item in items}
+    before = sum(one.status == "failed" and one.id in asked for one in outcomes) - counts["failed"]
+    if before:
+        print(f"{before} failed in an earlier run and were not tried again; --retry-failed does, {failures} says why")
     return 0
 
 

@@ -34,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from deocclude.images import save_image
-    from deocclude.pipelines.outputs import prepare_folder, write_person
+    from deocclude.pipelines.outputs import check_folder, write_person
 
     source = args.output / f"{NAME}.png"
-    prepare_folder(args.output, [NAME], overwrite=args.overwrite)
+    check_folder(args.output, [NAME], overwrite=args.overwrite)
     deoccluder = load_deoccluder(args)
     picture = sample_picture()
     result = deoccluder(picture)
+    args.output.mkdir(parents=True, exist_ok=True)
     save_image(source, picture, overwrite=args.overwrite)
     write_person(args.output, NAME, picture, result, source=source)
     print(summary(result, args.output / f"{NAME}_overview.png"))

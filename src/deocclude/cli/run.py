@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from deocclude.images import find_images
-    from deocclude.pipelines.outputs import person_names, picture_kinds, prepare_folder
+    from deocclude.pipelines.outputs import check_folder, person_names, picture_kinds
     from deocclude.registry import check_finder_name
 
     paths = find_images(args.input)
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     names = person_names(paths, len(boxes))
     inputs = [*paths, *(mask for path in paths for mask in _masks_of(path, args.mask))] if args.mask else paths
     all_names = [name for group in names for name in group]
-    prepare_folder(args.output, all_names, kinds=kinds, inputs=inputs, overwrite=args.overwrite)
+    check_folder(args.output, all_names, kinds=kinds, inputs=inputs, overwrite=args.overwrite)
     joints = joints_file(args.joints)
     jobs = [_Job(path, group, boxes, args.mask, joints, kinds) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
@@ -227,6 +228,7 @@ def run_each(paths: Sequence[Path], do: Callable[[int], Sequence[str]], output: 
 
 def _run_job(job: _Job, deoccluder: Deoccluder, args: argparse.Namespace) -> list[str]:
     """All people of a photograph: first computed, then written, so that a failure leaves nothing of it."""
+    from deocclude.conditioning.people_finder import is_same_person
     from deocclude.pipelines.outputs import write_person
 
     image, modal_mask = _open_job(job)
@@ -240,6 +242,10 @@ def _run_job(job: _Job, deoccluder: Deoccluder, args: argparse.Namespace) -> lis
         asked: dict[str, Any] = {"asked_box_xyxy": list(box) if box else None}
         write_person(args.output, name, image, result, source=job.path, kinds=job.kinds, extra=asked)
         lines.append(summary(result, args.output / f"{name}_overview.png"))
+    masks = [result.modal_mask for result in results]
+    for first, second in combinations(range(len(masks)), 2):
+        if is_same_person(masks[first], masks[second]):
+            lines.append(f"note: boxes {first + 1} and {second + 1} found the same person, who is completed twice")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,12 @@ NOBODY = "no person found in the picture; say where with a box or a point, or gi
 
 def run_scenes(args: argparse.Namespace, paths: Sequence[Path]) -> int:
     """Complete the people of each photograph and write its folder; the exit code."""
-    from deocclude.pipelines.outputs import person_names, prepare_folder
+    from deocclude.pipelines.outputs import check_folder, person_names
     from deocclude.pipelines.scene_outputs import check_free
 
     _check(args)
     names = [name for (name,) in person_names(paths)]
-    prepare_folder(args.output, [])
+    check_folder(args.output, [])
     inputs = [*paths, *filter(None, (args.mask, args.leave_alone, args.reference))]
     for name in names:
         check_free(args.output / name, overwrite=args.overwrite, inputs=inputs)
@@ -55,11 +56,13 @@ def _run_photograph(path: Path, name: str, scenes: SceneDeoccluder, args: argpar
     from deocclude.pipelines.scene_outputs import Source, write_scene
 
     image = open_image(path)
+    start = time.perf_counter()
     scene = scenes(image, _request(path, image, args))
+    seconds = time.perf_counter() - start
     if not scene.people:
         raise InputError(NOBODY)
     place = write_scene(args.output, name, scene, Source.of_file(path), overwrite=args.overwrite)
-    return summary(scene, place)
+    return summary(scene, place, seconds)
 
 
 def _request(path: Path, image: np.ndarray, args: argparse.Namespace) -> SceneRequest:
@@ -78,11 +81,12 @@ def _request(path: Path, image: np.ndarray, args: argparse.Namespace) -> SceneRe
     )
 
 
-def summary(scene: Scene, place: Path) -> list[str]:
+def summary(scene: Scene, place: Path, seconds: float) -> list[str]:
     """What to say about a photograph: how much of each person was hidden, who hides whom, and what to doubt."""
     hidden = ", ".join(f"{person.occlusion_ratio:.0%}" for person in scene.people)
     count = len(scene.people)
-    lines = [f"{place / 'overview.png'}: {count} {'person' if count == 1 else 'people'}, hidden: {hidden}"]
+    who = "1 person" if count == 1 else f"{count} people"
+    lines = [f"{place / 'overview.png'}: {who}, hidden: {hidden} ({seconds:.1f} s)"]
     for cycle in scene.order.cycles:
         people = ", ".join(str(one + 1) for one in cycle)
         lines.append(f"note: people {people} hide one another in turn; no order is true of them")

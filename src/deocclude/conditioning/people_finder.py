@@ -17,6 +17,11 @@ SAME_PERSON = 0.6
 """Two sightings are one person if they share at least this much of the smaller one's mask."""
 
 
+def is_same_person(mask: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two modal masks, bool (H, W), are of one person: most of the smaller lies in the larger."""
+    return bool((mask & other).sum() >= SAME_PERSON * min(mask.sum(), other.sum()))
+
+
 class PeopleFinder(Protocol):
     """Finds the people of a photograph."""
 

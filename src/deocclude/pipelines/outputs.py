@@ -78,7 +78,7 @@ def _numbered(name: str, num_people: int) -> list[str]:
     return [name if person == 1 else f"{name}_{person}" for person in range(1, num_people + 1)]
 
 
-def prepare_folder(
+def check_folder(
     folder: Path,
     names: Iterable[str],
     *,
@@ -86,14 +86,16 @@ def prepare_folder(
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
 ) -> None:
-    """Make the output folder and see, before any computing, that all files can be written there.
+    """See, before any computing, that all files can be written there. Nothing is made, so a refusal leaves nothing.
 
-    Raises InputError if not: it cannot be made or written, files exist and `overwrite` is not set, or one of
+    Raises InputError if not: the folder cannot be made or written, files exist and `overwrite` is not set, or one of
     them is an input.
     """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{folder}: cannot write results there, {nearest} is a file; choose another --output")
+    probe = nearest / f".{os.getpid()}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.partial"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -120,7 +122,7 @@ def write_person(
     """Write the files of one person and return their paths; all of them appear at the end, or none.
 
     image: the photograph, uint8 (H, W, 3); source: its file. extra: more for the JSON. Existing files are replaced:
-    `prepare_folder` has asked. Raises InputError if the folder cannot be written.
+    `check_folder` has asked. Raises InputError if the folder cannot be written.
     """
     pictures = {kind: _picture(kind, image, result) for kind in kinds}
     profile = colour_profile(source)
@@ -225,7 +227,7 @@ def _named_joints(joints: np.ndarray | None) -> dict[str, list[float]] | None:
 def _staging(folder: Path, name: str) -> Iterator[Path]:
     """A hidden folder beside the results, on the same disk, gone afterwards."""
     staging = folder / f".{name}.{os.getpid()}.partial"
-    staging.mkdir()
+    staging.mkdir(parents=True)
     try:
         yield staging
     finally:

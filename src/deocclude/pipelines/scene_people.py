@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deocclude.conditioning.embedded_people import person_at
-from deocclude.conditioning.people_finder import SAME_PERSON, PeopleFinder, choose, how_many
+from deocclude.conditioning.people_finder import PeopleFinder, choose, how_many, is_same_person
 from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.errors import InputError
 from deocclude.masks import mask_box
@@ -130,9 +130,7 @@ def _apart(people: Sequence[Person], kind: str, *, are_given: bool = False) -> l
     apart: list[Person] = []
     for number, person in enumerate(people, start=1):
         for other, before in enumerate(people[: number - 1], start=1):
-            common = int((person.modal_mask & before.modal_mask).sum())
-            least = min(int(one.modal_mask.sum()) for one in (person, before))
-            if not are_given and common >= SAME_PERSON * least:
+            if not are_given and is_same_person(person.modal_mask, before.modal_mask):
                 raise InputError(f"{kind} {other} and {kind} {number} show the same person; leave one out")
         mask = person.modal_mask & ~taken
         box = mask_box(mask)

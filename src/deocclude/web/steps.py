@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import gradio as gr
 import numpy as np
 
-from deocclude.conditioning.people_finder import SAME_PERSON
+from deocclude.conditioning.people_finder import is_same_person
 from deocclude.errors import InputError
 from deocclude.images import open_image, save_image
 from deocclude.pipelines.control import Control
@@ -159,7 +159,7 @@ class Steps:
         person = self._run(
             request, preset, lambda scenes: scenes.deoccluder.with_found_joints(image, look(scenes, image))
         )
-        kept = [number for number, one in enumerate(session.people) if not _is_same(one.mask, person.modal_mask)]
+        kept = [number for number, one in enumerate(session.people) if not is_same_person(one.mask, person.modal_mask)]
         session = session.only(kept).with_people([person])
         people = [*(value["people"][number] for number in kept), _drawn(person)]
         value = {**value, **drawing.only(kept), "people": people, "chosen": len(kept)}
@@ -317,11 +317,6 @@ def _drawn(person: Person) -> dict[str, Any]:
             for name, (x, y, _) in zip(BODY_25, person.joints, strict=True)
         ]
     return {"outline": outline(person.modal_mask), "joints": joints}
-
-
-def _is_same(mask: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two masks, bool (H, W), are of one person: most of the smaller lies in the larger."""
-    return bool((mask & other).sum() >= SAME_PERSON * min(mask.sum(), other.sum()))
 
 
 def _everybody(session: Session) -> Any:
