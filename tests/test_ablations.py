@@ -14,18 +14,18 @@ from deocclude.cli.main import main
 from deocclude.cli.train import add_arguments
 from deocclude.data.occlusion_set import OcclusionSetWriter
 from deocclude.evaluation import ablations
-from deocclude.evaluation.ablations import TABLES, TRIALS, Places, Trial, commands
+from deocclude.evaluation.ablations import SCALES, TABLES, TRIALS, Places, Trial, commands, read_ablations
 from deocclude.evaluation.papers import TABLES as PAPERS
 from deocclude.evaluation.results import read_runs
 
 
 def test_every_trial_is_a_row_and_every_row_a_trial() -> None:
     used = {trial for rows in TABLES.values() for trial in rows.values()}
-    assert used == set(TRIALS)
+    assert used == set(TRIALS) and set(SCALES) == set(TABLES)
     for table, rows in TABLES.items():
         assert {row for row in rows if PAPERS[table].row(row) is None} <= {
             "mask-4-oracle-joints",
-            "all-inverse-l2",
+            "all-softmax-l2",
             "all-inner-softmax",
         }
 
@@ -56,7 +56,9 @@ def test_bad_words_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert "need --people, --occluders, --occluder-images and --data" in capsys.readouterr().err
 
 
-def test_a_trial_from_training_to_kept_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_from_training_to_kept_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Twice: what is done is not done again, and the scores are kept for each table that has the row."""
     small = ("--limit", "6", "--validation-people", "2", "--steps", "1", "--batch-size", "2")
     options = ("--family", "diffusion", "--prior", "none", "--width", "0.1", "--sizes", "64", "--size-shares", "1")
@@ -80,5 +82,9 @@ def test_a_trial_from_training_to_kept_scores(tmp_path: Path, monkeypatch: pytes
         assert main(["ablate", "a-sub-joints", *places, "--seeds", "3"]) == 0
     assert typed == ["train", "predict", "score", "predict", "score"]
     for table in ("a-table-3", "a-table-C", "a-table-E", "a-table-F"):
-        (run,) = read_runs(tmp_path / "kept", PAPERS[table])
-        assert run.num_people == 2 and (tmp_path / "kept" / table / run.row / "seed3" / "scores.csv").exists()
+        (run,) = read_ablations(tmp_path / "kept", PAPERS[table])
+        assert run.num_people == 2 and run.trainings[0]["steps"] == 1
+        assert read_runs(tmp_path / "kept", PAPERS[table]) == []
+    monkeypatch.setitem(TRIALS, "a-sub-joints", Trial(network="mask-completion", options=options))
+    assert main(["ablate", "a-sub-joints", *places, "--seeds", "3"]) == 2
+    assert "was trained with other options" in capsys.readouterr().err

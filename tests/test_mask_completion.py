@@ -29,7 +29,7 @@ def test_parameter_counts() -> None:
 
 
 def test_rows_by_name() -> None:
-    rows = {"baseline", "modal", "parsing", "templates", "inverse-l2", "inner-softmax"}
+    rows = {"baseline", "modal", "parsing", "templates", "inverse-l2", "templates-inverse-l2", "inner-softmax"}
     assert {name.removeprefix("compact-") for name in MASK_COMPLETION_PRESETS if name.startswith("compact-")} == rows
     baseline = MASK_COMPLETION_PRESETS["paper-baseline"]
     assert (baseline.modal_branch, baseline.parsing, baseline.num_templates) == (False, False, 0)

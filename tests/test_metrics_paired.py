@@ -64,14 +64,26 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     )
 
 
+def test_three_seeds_spread_as_much_as_their_standard_error() -> None:
+    seeds = np.array([0.1, 0.4, 0.3])
+    draws = resampled_means(
+        [np.repeat(seeds[:, None], 50, axis=1)], range(50), rng=np.random.default_rng(2), resamples=20_000
+    )
+
+    assert draws.std() == pytest.approx(seeds.std(ddof=1) / np.sqrt(3), rel=0.02)
+
+
 def test_a_resample_is_a_mean_of_drawn_photographs_and_seeds() -> None:
     rows, groups = np.arange(8.0).reshape(2, 4), ["a", "b", "b", "c"]
     draws = resampled_means([rows], groups, rng=np.random.default_rng(5), resamples=40)[:, 0]
     rng = np.random.default_rng(5)
     photographs, seeds = rng.integers(3, size=(40, 3)), rng.integers(2, size=(40, 2))
     of_photograph = [[0], [1, 2], [3]]
+    drawn = [[p for g in of_one for p in of_photograph[g]] for of_one in photographs]
+    # Of two seeds the distance from their mean is taken sqrt(2) times.
     expected = [
-        np.mean([rows[s, p] for s in seeds[k] for g in photographs[k] for p in of_photograph[g]]) for k in range(40)
+        np.mean(rows[:, people]) + np.sqrt(2) * (np.mean(rows[seeds[k]][:, people]) - np.mean(rows[:, people]))
+        for k, people in enumerate(drawn)
     ]
 
     assert draws == pytest.approx(expected)

@@ -10,6 +10,7 @@ import pytest
 from deocclude.cli.main import main
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSetWriter
 from deocclude.errors import InputError
+from deocclude.evaluation.ablations import read_ablations
 from deocclude.evaluation.beside_paper import beside_paper, order_lines
 from deocclude.evaluation.formats import latex
 from deocclude.evaluation.paper_order import paper_orders, paper_set_for
@@ -17,7 +18,7 @@ from deocclude.evaluation.papers import TABLES
 from deocclude.evaluation.predictions import write_json
 from deocclude.evaluation.report import report_text, write_report
 from deocclude.evaluation.reproduce import Places, commands, obstacles, open_jobs
-from deocclude.evaluation.results import read_budget, read_runs, row_folder
+from deocclude.evaluation.results import read_runs, row_folder
 from deocclude.evaluation.score_files import read_rows, read_scores, write_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -40,13 +41,14 @@ def write_run(folder: Path, invisible_iou: float, *, seed: int = 0, noise: float
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Table 3 in the paper's order but for #3 below #1, three seeds each, a row of ours and a budget; Table C held."""
+    """Table 3 in the paper's order but for #3 below #1, three seeds each, and a row of ours; Table C, small, held."""
     for row, mean in {"mask-1": 0.60, "mask-3": 0.57, "mask-4": 0.66, "oracle-joints": 0.7}.items():
         for seed in range(3):
             write_run(tmp_path / "a-table-3" / row / f"seed{seed}", mean, seed=seed)
-    (tmp_path / "a-table-3" / "budget.txt").write_text("400 steps\nof 8 people.\n")
     for row, mean in {"0": 0.50, "4": 0.56, "8": 0.60, "16": 0.58, "32": 0.54}.items():
-        write_run(tmp_path / "a-table-C" / row / "seed0", mean, seed=int(row))
+        folder = tmp_path / "ablations" / "a-table-C" / row / "seed0"
+        write_run(folder, mean, seed=int(row))
+        write_json(folder / "training.json", {"steps": 400, "batch_size": 8, "seconds": 240 + int(row)})
     return tmp_path
 
 
@@ -64,8 +66,8 @@ def test_runs_are_read_in_the_papers_order_with_their_seeds(results: Path) -> No
     low, high = first.interval("invisible_iou")
     assert low < first.mean("invisible_iou") < high and np.isnan(first.mean("psnr"))
     assert first.restricted(0.1, 0.2).num_people == sum(0.1 < row["occlusion_ratio"] <= 0.2 for row in first.rows[0])
-    assert read_budget(results, TABLE_3) == "400 steps of 8 people." and read_budget(results, TABLE_C) == ""
-    assert read_runs(results, TABLE_G) == []
+    assert read_runs(results, TABLE_G) == [] == read_runs(results, TABLE_C)
+    assert [one.trainings[0]["seconds"] for one in read_ablations(results, TABLE_C)] == [240, 244, 248, 256, 272]
 
 
 def test_another_set_has_a_folder_of_its_own(results: Path) -> None:
@@ -88,12 +90,19 @@ def test_seeds_of_other_people_and_files_that_are_none_are_refused(results: Path
         read_runs(results, TABLE_3)
 
 
+def test_a_result_beside_those_of_seeds_is_refused(results: Path) -> None:
+    write_run(row_folder(results, TABLE_3, "mask-2"), 0.6)
+    write_run(row_folder(results, TABLE_3, "mask-2") / "seed0", 0.6)
+    with pytest.raises(InputError, match="holds scores and those of seed0 too"):
+        read_runs(results, TABLE_3)
+
+
 # --- the paper's order --------------------------------------------------------------------------------------
 
 
 def test_the_order_is_answered_yes_or_no_with_intervals(results: Path) -> None:
     (order,) = paper_orders(TABLE_3, read_runs(results, TABLE_3))
-    (curve,) = paper_orders(TABLE_C, read_runs(results, TABLE_C))
+    (curve,) = paper_orders(TABLE_C, read_ablations(results, TABLE_C))
 
     assert [(step.better.name, step.worse.name) for step in order.steps] == [("mask-4", "mask-3"), ("mask-3", "mask-1")]
     assert [(step.holds, step.is_settled) for step in order.steps] == [(True, True), (False, True)]
@@ -101,7 +110,7 @@ def test_the_order_is_answered_yes_or_no_with_intervals(results: Path) -> None:
     assert curve.holds and curve.share > 0.99 and len(curve.steps) == 4
     text = "\n".join(order_lines(TABLE_3, read_runs(results, TABLE_3)))
     assert "**No**: 1 of 2 neighbours" in text and "#4 + J_sub before #3 + H_o" in text
-    assert "**Yes**: 4 of 4 neighbours" in "\n".join(order_lines(TABLE_C, read_runs(results, TABLE_C)))
+    assert "**Yes**: 4 of 4 neighbours" in "\n".join(order_lines(TABLE_C, read_ablations(results, TABLE_C)))
 
 
 def test_seeds_that_disagree_leave_a_difference_open(tmp_path: Path) -> None:
@@ -123,6 +132,13 @@ def test_equal_figures_are_in_no_order_and_one_row_has_none(tmp_path: Path) -> N
         write_rows(folder / "scores.csv", [{"id": "a", "occlusion_ratio": 0.1, "rgb_l1": 0.006}])
 
     assert paper_orders(table, read_runs(tmp_path, table)) == []
+    for steps, mean in (("150", 0.0061), ("0", 0.005)):  # the paper: 6.18 and 9.58
+        folder = tmp_path / "a-table-H" / steps / "ahp-real"
+        folder.mkdir(parents=True)
+        write_rows(folder / "scores.csv", [{"id": "a", "occlusion_ratio": 0.1, "rgb_l1": mean}])
+    (order,) = paper_orders(table, read_runs(tmp_path, table))
+    steps = [(step.better.name, step.worse.name, step.holds) for step in order.steps]
+    assert steps == [("50", "150", True), ("70", "150", True), ("150", "0", False)]
     assert paper_set_for(TABLE_G, "bench") == "ahp-syn" and paper_set_for(TABLE_3, "bench") == "ahp-real"
     assert paper_set_for(TABLE_G, "ahp-real") == "ahp-real"
 
@@ -223,14 +239,14 @@ def test_what_cannot_be_run_here_says_why_and_what_to_type(
 
     assert main(["reproduce", "a-table-3", *options]) == 0
     said = capsys.readouterr().out
-    assert "**No**" in said and "400 steps of 8 people." in said
+    assert "**No**" in said and "deocclude ablate a-modal-mask a-joints a-sub-joints --people CCP" in said
     assert "mask-1, mask-2, mask-3, mask-4: needs AHP's 56 real pictures" in said and "--data ahp-real=DIR" in said
     assert "mask-1: u-mask-1 is not on this machine" in said
     assert "deocclude predict --data AHP-REAL --output W/a-table-3/mask-1/ahp-real --preset mask-1" in said
     assert main(["reproduce", "b-table-4", *options, "--rows", "all"]) == 0
     said = capsys.readouterr().out.splitlines()
     verbs = [line.split()[1] for line in said if line.startswith("  deocclude ")]
-    assert verbs == ["templates", "train", "predict", "score"]
+    assert verbs == ["templates", "train", "predict", "score", "ablate"]
     assert any("--mask-stage W/b-table-4/all/training/network.safetensors" in line for line in said)
     assert main(["reproduce", "a-table-M", *options, "--format", "latex"]) == 0
     assert "nothing of ours runs this row" in capsys.readouterr().out
@@ -280,12 +296,16 @@ def test_the_report_has_what_was_measured_and_what_is_missing(results: Path, tmp
     written = write_report(results, tmp_path / "docs" / "results.md")
     text = written[0].read_text("utf-8")
 
-    assert [path.name for path in written] == ["results.md", "results-a-table-C.svg"]
-    assert all(path.exists() for path in written) and "](results-a-table-C.svg)" in text
+    assert [path.name for path in written] == ["results.md", "results-small-a-table-C.svg"]
+    assert all(path.exists() for path in written) and "](results-small-a-table-C.svg)" in text
     assert "### The true modal mask" in text and "### Both true masks" not in text
     assert "not here" in text and "*Not here*: LPIPS: no weights" in text
     assert "The true modal mask: feedforward minus convex hull, mean colour" in text
-    assert "### `a-table-3`" in text and "400 steps of 8 people." in text and "**No**" in text
+    assert (
+        "### `a-table-3`" in text
+        and "400 steps of 8 people each, 4 to 5 minutes (median 4)" in text
+        and "**No**" in text
+    )
     assert "| `a-table-2`" in text and str(tmp_path) not in text
     assert report_text(results, tmp_path / "docs" / "results.md") == text
 

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
+    from deocclude.evaluation.ablations import read_ablations
     from deocclude.evaluation.papers import find_table
     from deocclude.evaluation.plots import draw_curve
     from deocclude.evaluation.reproduce import Places, obstacles, open_jobs
@@ -83,7 +84,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     if waiting:
         _print_waiting({place: jobs[place] for place in waiting}, waiting)
     if args.plot:
-        draw_curve(table, read_runs(args.results, table), args.plot)
+        draw_curve(table, read_runs(args.results, table) or read_ablations(args.results, table), args.plot)
         print(f"\nwritten: {args.plot}")
     return code
 
@@ -110,19 +111,25 @@ def _run_job(job: Job, args: argparse.Namespace) -> int:
 
 
 def _print_table(table: Table, places: Places, args: argparse.Namespace) -> None:
+    from deocclude.evaluation.ablations import read_ablations, scale_and_cost
     from deocclude.evaluation.beside_paper import beside_paper, not_here, order_lines
-    from deocclude.evaluation.results import read_budget, read_runs
+    from deocclude.evaluation.formats import plain_text
+    from deocclude.evaluation.results import read_runs
 
-    runs = read_runs(places.results, table)
-    notes = [*filter(None, (table.note, read_budget(places.results, table)))]
-    notes += [f"not here: {sentence}" for sentence in not_here(runs)]
-    print("\n\n".join([beside_paper(table, runs, args.format), *notes]))
-    if lines := order_lines(table, runs, args.format):
-        print("\n" + "\n".join(lines))
+    runs, small = read_runs(places.results, table), read_ablations(places.results, table)
+    for some in [one for one in (runs, small) if one] or [runs]:
+        notes = [table.note] if table.note else []
+        notes += [scale_and_cost(table, small)] if some is small else []
+        notes += [f"not here: {sentence}" for sentence in not_here(some)]
+        print("\n\n".join([beside_paper(table, some, args.format), *(plain_text(one, args.format) for one in notes)]))
+        if lines := order_lines(table, some, args.format):
+            print("\n" + "\n".join(lines))
+        print()
 
 
 def _print_waiting(jobs: dict[int, Job], why: dict[int, list[str]]) -> None:
     """What the rows left lack, each sentence once, and the commands for them."""
+    from deocclude.evaluation.ablations import TABLES as SMALL
     from deocclude.evaluation.reproduce import commands
 
     print("\nnot run here:")
@@ -136,6 +143,10 @@ def _print_waiting(jobs: dict[int, Job], why: dict[int, list[str]]) -> None:
     if lines:
         print("\nthe commands, once that is there; then this one again, which collects the scores:")
         print("\n".join(f"  {line}" for line in lines))
+    trials = [SMALL.get(job.table.name, {}).get(job.row.name) for job in jobs.values()]
+    if named := list(dict.fromkeys(filter(None, trials))):
+        print("\nor small, in minutes (docs/training.md):")
+        print(f"  deocclude ablate {' '.join(named)} --people CCP …")
 
 
 def _list_tables() -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from deocclude.evaluation.columns import COLUMNS, UNKNOWN, Column
-from deocclude.evaluation.formats import Format, table_text
+from deocclude.evaluation.formats import Format, plain_text, table_text
 from deocclude.evaluation.paper_order import PaperOrder, paper_orders
 from deocclude.evaluation.papers.tables import Table
 from deocclude.evaluation.results import Runs
@@ -49,7 +49,8 @@ def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown")
     ]
     judged = {ours for _, ours in table.judged_by}
     by_place = {(one.row, one.set_name): one for one in runs}
-    titles = {row.name: row.title if row.paper else row.name for row in table.rows}
+    is_papers = any(row.paper for row in table.rows)
+    titles = {row.name: row.title if is_papers else row.name for row in table.rows}
     titles |= {one.row: f"{one.row} (not in the paper)" for one in runs if one.row not in titles}
     rows = []
     for name, title in titles.items():
@@ -87,8 +88,7 @@ def order_lines(table: Table, runs: Sequence[Runs], style: Format = "markdown") 
     """For each answer about the paper's order: yes or no, and a table of its steps. Empty where there is none."""
     lines: list[str] = []
     for order in paper_orders(table, runs):
-        answer = _answer(order)
-        lines += [answer if style == "markdown" else answer.replace("**", ""), "", _steps_table(order, style), ""]
+        lines += [plain_text(_answer(order), style), "", _steps_table(order, style), ""]
     return lines[:-1]
 
 

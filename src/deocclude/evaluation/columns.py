@@ -99,4 +99,7 @@ COLUMNS = {
 MASK_TABLE = ("modal_iou", "iou", "invisible_iou", "mask_l1")
 PICTURE_TABLE = ("content_l1", "rgb_l1", "psnr")
 """The columns that every table of methods has."""
+SHARES_TABLE = (
+    "rgb_l1", "rgb_l1_visible", "rgb_l1_invisible", "rgb_mse", "rgb_mse_visible", "rgb_mse_invisible",
+)  # fmt: skip
 NETWORK_TABLE = (*NETWORK_COLUMNS, *SET_COLUMNS)

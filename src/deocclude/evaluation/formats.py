@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -51,6 +52,11 @@ def latex(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             r"\end{tabular}",
         ]
     )
+
+
+def plain_text(text: str, style: Format = "markdown") -> str:
+    """A paragraph of ours: for LaTeX without Markdown's stars and backquotes, and escaped."""
+    return text if style == "markdown" else _escaped(re.sub(r"[*`]", "", text))
 
 
 def _escaped(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from deocclude.metrics.resampling import interval_of, resampled_means
 
 @dataclass(frozen=True)
 class Step:
-    """Two rows that stand next to one another in the paper's order.
+    """Two rows that stand next to one another in the paper's order, but for rows of the same figure as either.
 
     difference: of our means, positive where the paper's better row is better here too. interval: its 95 % bootstrap.
     """
@@ -78,11 +78,8 @@ def _order(table: Table, runs: Sequence[Runs], paper_column: str, our_column: st
     by_name = {one.row: one for one in runs if np.isfinite(one.values(our_column)).any()}
     rows = [row for row in table.rows if figures[row.name] is not None and row.name in by_name]
     rows.sort(key=lambda row: figures[row.name] or 0.0, reverse=COLUMNS[paper_column].higher_is_better)
-    places = [
-        (one, other)
-        for one, other in pairwise(range(len(rows)))
-        if figures[rows[one].name] != figures[rows[other].name]
-    ]
+    equals = [list(group) for _, group in groupby(range(len(rows)), key=lambda place: figures[rows[place].name])]
+    places = [(one, other) for better, worse in pairwise(equals) for one in better for other in worse]
     if not places:
         return None
     values, photographs = _shared_people([by_name[row.name] for row in rows], our_column)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from deocclude.evaluation.ablations import read_ablations, scale_and_cost
 from deocclude.evaluation.beside_paper import beside_paper, not_here, order_lines, our_cell
-from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, UNKNOWN
+from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, SHARES_TABLE, UNKNOWN
 from deocclude.evaluation.formats import markdown
 from deocclude.evaluation.papers import TABLES
 from deocclude.evaluation.papers.bench import BENCH, TOLD
-from deocclude.evaluation.papers.tables import SETS, Table
+from deocclude.evaluation.papers.tables import SETS, Row, Table
 from deocclude.evaluation.plots import draw_curve
-from deocclude.evaluation.results import Runs, read_budget, read_runs
+from deocclude.evaluation.results import Runs, read_runs
 from deocclude.files import written_whole
 from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_iou
 from deocclude.metrics.paired import paired_difference
@@ -31,13 +32,15 @@ Written by `deocclude reproduce --report docs/results.md` from the score files i
 hand. The bench is {bench}. Its rows are run by `deocclude reproduce bench --data bench/`.
 
 An average weighs every person equally; in brackets its 95 % bootstrap interval over photographs, and over training
-seeds where there are several: the bench shows 100 photographs twice, under two occluders each. *mIoU-inv* is the IoU of
-what is hidden. *Pooled* figures are sums over all people's pixels, which some papers print under the name mIoU.
-*Content L1* is the mean colour error, of 1, inside the true hidden region; *RGB L1* and *PSNR* are of the person on
-white, over the whole picture. A person in whom a column is undefined (nothing hidden, or no such picture) is left out
-of it; bags that people carry are not scored.
-*KID* is ± its spread over random subsets of the pictures; it punishes a soft fill more than an occluder left in place,
-so it orders methods otherwise than the errors against the true picture do."""
+seeds where there are several (of which three say little): {photographs}. *mIoU-inv* is the IoU of what is hidden.
+*Pooled* figures are sums over all people's pixels, which some papers print under the name mIoU. *Content L1* is the
+mean colour error, of 1, inside the true hidden region; *RGB L1* and *PSNR* are of the person on white, over the whole
+picture. A person in whom a column is undefined (nothing hidden, or no such picture) is left out of it; bags that people
+carry are not scored. *KID* is ± its spread over random subsets of the pictures.
+
+Every method goes through the steps of `deocclude run`: slivers along the contour of its mask are dropped, the modal
+mask is joined to it, and its colours are drawn towards the visible ones beside them. A floor stands higher here than
+the bare method would."""
 
 
 def write_report(results: Path, path: Path) -> list[Path]:
@@ -53,8 +56,8 @@ def write_report(results: Path, path: Path) -> list[Path]:
 
 def report_text(results: Path, path: Path) -> str:
     """The report as Markdown. path: where it will lie; its curves are called after it."""
-    parts = [_HEAD.format(bench=SETS["bench"])]
     bench = read_runs(results, BENCH)
+    parts = [_HEAD.format(bench=SETS["bench"], photographs=_photographs(bench))]
     parts += ["## The bench", *_bench_parts(bench), *_ratio_parts(bench), *_paired_parts(bench), *_provenance(bench)]
     parts += ["## The papers' tables", *_paper_parts(results, path)]
     parts += ["## What is missing, and why", *_missing_parts(results)]
@@ -62,12 +65,23 @@ def report_text(results: Path, path: Path) -> str:
 
 
 def _curves(results: Path, path: Path) -> dict[Path, tuple[Table, list[Runs]]]:
-    tables = [(table, read_runs(results, table)) for table in TABLES.values() if table.curve is not None]
-    return {_curve_path(path, table): (table, runs) for table, runs in tables if runs}
+    curves = {}
+    for table in (table for table in TABLES.values() if table.curve is not None):
+        if runs := read_runs(results, table):
+            curves[_curve_path(path, table)] = (table, runs)
+        if small := read_ablations(results, table):
+            curves[_curve_path(path, table, "small-")] = (table, small)
+    return curves
 
 
-def _curve_path(path: Path, table: Table) -> Path:
-    return path.with_name(f"{path.stem}-{table.name}.svg")
+def _curve_path(path: Path, table: Table, prefix: str = "") -> Path:
+    return path.with_name(f"{path.stem}-{prefix}{table.name}.svg")
+
+
+def _photographs(bench: Sequence[Runs]) -> str:
+    """How many photographs the people of the bench are of."""
+    people = next((runs.rows[0] for runs in bench), [])
+    return f"here {len(people)} people of {len(set(photographs_of(people)))} photographs"
 
 
 # --- the bench ----------------------------------------------------------------------------------------------
@@ -83,7 +97,10 @@ def _bench_parts(bench: Sequence[Runs]) -> Iterator[str]:
         if told != "true":  # there the masks are the truth
             yield _means_table(rows, MASK_TABLE, pooled=("iou", "invisible_iou"))
         yield _means_table(rows, PICTURE_TABLE)
-        yield _network_table(rows)
+        if any(np.isfinite(runs.mean(key)) for runs in rows for key in SHARES_TABLE):
+            yield "Whole = visible + invisible share, RGB:"
+            yield _plain_table(rows, SHARES_TABLE)
+        yield _plain_table(rows, NETWORK_TABLE)
     yield from _not_here(bench)
 
 
@@ -109,8 +126,9 @@ def _pooled(runs: Runs, key: str) -> str:
     return COLUMNS[key].text(pooled_iou(rows, key)) if f"{key}_union" in rows[0] else UNKNOWN
 
 
-def _network_table(rows: Sequence[Runs]) -> str:
-    columns = [COLUMNS[key] for key in NETWORK_TABLE]
+def _plain_table(rows: Sequence[Runs], keys: Sequence[str]) -> str:
+    """Means without intervals."""
+    columns = [COLUMNS[key] for key in keys]
     lines = [[_title(runs), *(our_cell(runs, column) for column in columns)] for runs in rows]
     return markdown(["method", *(column.title for column in columns)], lines)
 
@@ -188,11 +206,13 @@ def _provenance(bench: Sequence[Runs]) -> Iterator[str]:
                  for (commit, cpu), count in sorted(made.items())]  # fmt: skip
     if sentences:
         yield "Made: " + "; ".join(sentences) + "."
-    segmenters = {
-        (summary.get("settings") or {}).get("weights_sha256", {}).get("conditioning") for summary in summaries
-    }
-    if len(segmenters) > 1:
+    settings = [summary.get("settings") or {} for summary in summaries]
+    if len({one.get("weights_sha256", {}).get("conditioning") for one in settings}) > 1:
         yield "**Not all rows were made with the same segmenter**: run the older ones again."
+    failed = {runs.row: len(summary["failed"]) for runs in bench for summary in runs.summaries if summary.get("failed")}
+    if failed:
+        counts = ", ".join(f"{row} {count}" for row, count in failed.items())
+        yield f"People to whom a method had no answer, scored as if it had found nothing: {counts}."
 
 
 def _told(bench: Sequence[Runs], told: str) -> list[Runs]:
@@ -215,19 +235,32 @@ def _people(runs: Runs, keys: Sequence[str]) -> str:
 
 
 def _paper_parts(results: Path, path: Path) -> Iterator[str]:
-    tables = [(table, read_runs(results, table)) for table in TABLES.values() if table is not BENCH]
-    if not any(runs for _, runs in tables):
+    tables = [
+        (table, read_runs(results, table), read_ablations(results, table))
+        for table in TABLES.values()
+        if table is not BENCH
+    ]
+    if not any(runs or small for _, runs, small in tables):
         yield "Nothing has been measured for any of them yet."
-    for table, runs in tables:
-        if runs:
+    for table, runs, small in tables:
+        if runs or small:
             yield f"### `{table.name}`: {table.title}"
-            yield from filter(None, (table.note, read_budget(results, table)))
-            yield beside_paper(table, runs)
-            yield from _not_here(runs)
-            if lines := order_lines(table, runs):
-                yield "\n".join(lines)
-            if table.curve is not None:
-                yield f"![{table.title}]({_curve_path(path, table).name})"
+            if table.note:
+                yield table.note
+        if runs:
+            yield from _beside_paper_parts(table, runs, _curve_path(path, table))
+        if small:
+            yield scale_and_cost(table, small)
+            yield from _beside_paper_parts(table, small, _curve_path(path, table, "small-"))
+
+
+def _beside_paper_parts(table: Table, runs: Sequence[Runs], curve: Path) -> Iterator[str]:
+    yield beside_paper(table, runs)
+    yield from _not_here(runs)
+    if lines := order_lines(table, runs):
+        yield "\n".join(lines)
+    if table.curve is not None:
+        yield f"![{table.title}]({curve.name})"
 
 
 def _missing_parts(results: Path) -> Iterator[str]:
@@ -238,19 +271,20 @@ def _missing_parts(results: Path) -> Iterator[str]:
         done = {(one.row, one.set_name) for one in runs}
         left = [row for row in table.rows if any((row.name, set_name) not in done for set_name in table.sets)]
         if left:
-            lines.append([f"`{table.name}`", f"{len(left)} of {len(table.rows)}", _needs(table), _ours_instead(runs)])
+            instead = _ours_instead(table, runs, read_ablations(results, table))
+            lines.append([f"`{table.name}`", f"{len(left)} of {len(table.rows)}", _needs(table, left), instead])
     if lines:
         yield markdown(["table", "rows not run on its own set", "what it needs", "ours instead"], lines)
         yield "`deocclude reproduce TABLE` prints, for each, the commands that a machine with these needs."
     yield "The sets: " + "; ".join(f"*{name}*: {what}" for name, what in SETS.items()) + "."
 
 
-def _needs(table: Table) -> str:
-    methods = [row.method for row in table.rows if row.method is not None]
+def _needs(table: Table, rows: Sequence[Row]) -> str:
+    methods = [row.method for row in rows if row.method is not None]
     if not methods:
         return "nothing of ours runs it"
     weights = list(dict.fromkeys(name for method in methods for name in method.weights))
-    trained = sum(bool(row.training) for row in table.rows)
+    trained = sum(bool(row.training) for row in rows)
     return "; ".join(
         [
             " and ".join(table.sets),
@@ -260,7 +294,8 @@ def _needs(table: Table) -> str:
     )
 
 
-def _ours_instead(runs: Sequence[Runs]) -> str:
-    """What there is of a table on other sets."""
-    rows = Counter(one.set_name for one in runs)
-    return ", ".join(f"{count} rows on {name}" for name, count in rows.items()) or UNKNOWN
+def _ours_instead(table: Table, runs: Sequence[Runs], small: Sequence[Runs]) -> str:
+    """What there is of a table on other sets, and of small networks."""
+    rows = Counter(one.set_name for one in runs if one.set_name not in table.sets)
+    counts = [f"{count} rows on {name}" for name, count in rows.items()]
+    return ", ".join([*counts, *([f"{len(small)} rows trained small"] if small else [])]) or UNKNOWN

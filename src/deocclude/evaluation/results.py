@@ -3,8 +3,9 @@
 results/<table>/<row>/[<set>/][seed<k>/]
     scores.csv   a row a person: id, photograph, occlusion_ratio, and any of `columns.COLUMNS` (IoUs with two counts)
     scores.json  averages, FID and KID, settings, commit, machine; may be missing
-results/<table>/budget.txt
-    one paragraph, if rows were trained: at what scale and cost
+    training.json   of a small training: how long, and with what (`ablations.keep_training`)
+results/ablations/<table>/...
+    the same of networks that `deocclude ablate` trained small, never to be mixed with those of the papers' size
 
 <table>: a name of `papers.TABLES`. <row>: a `Row.name` of it; a folder of another name is a row that the paper does not
 have. <set>: the occlusion set; left out for bench. seed<k>: of the training; left out for a method that was only run.
@@ -31,7 +32,7 @@ from deocclude.evaluation.score_files import SCORES_CSV, SCORES_JSON, column_of,
 from deocclude.metrics.averages import POOLED_COLUMNS, photographs_of
 from deocclude.metrics.resampling import interval_of, resampled_means
 
-BUDGET = "budget.txt"
+TRAINING_JSON = "training.json"
 _SEED = re.compile(r"seed\d+")
 _COUNTS = tuple(f"{column}_{count}" for column in POOLED_COLUMNS for count in ("intersection", "union"))
 _KEPT = ("id", "photograph", "occlusion_ratio", *COLUMNS, *_COUNTS)
@@ -41,14 +42,15 @@ _KEPT = ("id", "photograph", "occlusion_ratio", *COLUMNS, *_COUNTS)
 class Runs:
     """One row on one set: the same people scored once for each seed.
 
-    rows: for each seed, the lines of scores.csv in the same order of people. summaries: for each seed, scores.json, or
-    an empty dictionary.
+    rows: for each seed, the lines of scores.csv in the same order of people. summaries, trainings: for each seed,
+    scores.json and training.json, or an empty dictionary.
     """
 
     row: str
     set_name: str
     rows: tuple[list[dict[str, Any]], ...]
     summaries: tuple[dict[str, Any], ...]
+    trainings: tuple[dict[str, Any], ...] = ()
 
     @property
     def num_seeds(self) -> int:
@@ -134,30 +136,31 @@ def read_runs(results: Path, table: Table) -> list[Runs]:
     return runs
 
 
-def read_budget(results: Path, table: Table) -> str:
-    """What the trainings behind a table's runs cost, as they tell it; empty without one."""
-    path = results / table.folder / BUDGET
-    return " ".join(path.read_text("utf-8").split()) if path.exists() else ""
-
-
 def _read(row: str, set_name: str, folder: Path) -> Runs | None:
-    seeds = [folder] if (folder / SCORES_CSV).exists() else sorted(filter(_is_seed, folder.iterdir()))
+    seeds = sorted(filter(_is_seed, folder.iterdir()))
+    if (folder / SCORES_CSV).exists():
+        if seeds:
+            raise InputError(
+                f"{folder}: holds scores and those of {seeds[0].name} too; keep one kind, move the other away"
+            )
+        seeds = [folder]
     rows = tuple(read_rows(seed / SCORES_CSV) for seed in seeds)
     if not rows:
         return None
     ids = [[one["id"] for one in of_seed] for of_seed in rows]
     if any(of_seed != ids[0] for of_seed in ids):
         raise InputError(f"{folder}: its seeds are not of the same people; score them on one set")
-    return Runs(row, set_name, rows, tuple(_read_summary(seed / SCORES_JSON) for seed in seeds))
+    summaries, trainings = (tuple(_read_json(seed / name) for seed in seeds) for name in (SCORES_JSON, TRAINING_JSON))
+    return Runs(row, set_name, rows, summaries, trainings)
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: is not a score file ({error})") from error
+        raise InputError(f"{path}: is not what was kept there ({error})") from error
 
 
 def _is_seed(path: Path) -> bool:

@@ -31,13 +31,17 @@ def resampled_means(
 
     rows: of each, the scores (seeds, people), finite, of the same people in the same order. groups: `drawn_counts`.
     A resample draws people once for all rows, because they are the same people, and each row's seeds apart, because
-    seed 1 of one network has nothing in common with seed 1 of another; both with replacement.
+    seed 1 of one network has nothing in common with seed 1 of another; both with replacement. Drawing n of n seeds
+    makes the variance of their mean too small by (n - 1) / n, which matters where n is 3: it is taken back out.
     """
     counts = drawn_counts(groups, rng=rng, resamples=resamples)
     means = np.empty((resamples, len(rows)))
     for column, values in enumerate(rows):
-        seeds = rng.integers(len(values), size=(resamples, len(values)))
-        of_people = values[seeds].mean(axis=1)  # (resamples, people)
+        num_seeds = len(values)
+        seeds = rng.integers(num_seeds, size=(resamples, num_seeds))
+        widened = np.sqrt(num_seeds / max(num_seeds - 1, 1))
+        mean = values.mean(axis=0)
+        of_people = mean + widened * (values[seeds].mean(axis=1) - mean)  # (resamples, people)
         means[:, column] = (of_people * counts).sum(axis=1) / counts.sum(axis=1)
     return means
 

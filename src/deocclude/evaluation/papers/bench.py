@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deocclude.evaluation.columns import MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE
 from deocclude.evaluation.papers.tables import Method, Row, Table
 
@@ -9,14 +11,39 @@ TRUE_MASKS = ("--amodal", "true")
 PICTURE_ALONE = ("--modal", "predicted")
 
 
-def _row(name: str, title: str, mask_stage: str, rgb_stage: str, *options: str) -> Row:
-    method = Method(mask_stage=mask_stage, rgb_stage=rgb_stage, options=options)
+def _row(name: str, title: str, mask_stage: str, rgb_stage: str, *options: str, weights: tuple[str, ...] = ()) -> Row:
+    method = Method(mask_stage=mask_stage, rgb_stage=rgb_stage, options=options, weights=weights)
     return Row(name=name, title=title, method=method)
+
+
+_DIFFUSION = Method(preset="diffusion", weights=("diffusion",))
+_BOTH_STAGES = {
+    "feedforward-paper": "paper B at its own size",
+    "sssd": "SSSD",
+    "pix2gestalt": "pix2gestalt",
+    "amodal": "amodal (progressive)",
+}
+_RGB_STAGES = {"lama": "LaMa", "sd-inpaint": "Stable Diffusion 1.5 inpainting", "flux2-klein": "FLUX.2 [klein] 4B"}
+_FETCHED = (
+    *(_row(f"given-{name}", title, name, name, weights=(name,)) for name, title in _BOTH_STAGES.items()),
+    _row("given-sdamodal", "SDAmodal, mean colour", "sdamodal", "mean-colour", weights=("sdamodal",)),
+    Row(name="given-diffusion", title="paper A", method=_DIFFUSION),
+    *(
+        _row(f"true-{name}", title, "copy-input", name, *TRUE_MASKS, weights=(name,))
+        for name, title in {**_BOTH_STAGES, **_RGB_STAGES}.items()
+    ),
+    Row(
+        name="true-diffusion",
+        title="paper A",
+        method=replace(_DIFFUSION, mask_stage="copy-input", options=TRUE_MASKS),
+    ),
+)
+"""Methods whose weights a user has to fetch or train."""
 
 
 BENCH = Table(
     name="bench",
-    title="every method that runs without a hub, on 200 people",
+    title="every method, on the same 200 people",
     columns=(*MASK_TABLE, *PICTURE_TABLE, *NETWORK_TABLE),
     rows=(
         _row("given-copy-input", "copy the input", "copy-input", "copy-input"),
@@ -58,6 +85,7 @@ BENCH = Table(
             *TRUE_MASKS,
             "--raw",
         ),
+        *_FETCHED,
     ),
 )
 """A row's first word is what the method is told: the true modal mask, the picture alone, or both true masks."""

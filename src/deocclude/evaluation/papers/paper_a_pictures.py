@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deocclude.evaluation.papers.paper_a_masks import HUMAN_DO, TABLE_1
-from deocclude.evaluation.papers.tables import AHP_REAL, AHP_SYN, THUMAN, Curve, Figures, Method, Row, Table
+from deocclude.evaluation.papers.tables import AHP_REAL, AHP_SYN, FLOOR, KID, THUMAN, Curve, Figures, Method, Row, Table
 
-COLUMNS = ("rgb_l1", "fid_inception_v3", "lpips_alexnet", "psnr")
+COLUMNS = ("rgb_l1", "fid_inception_v3", *KID, "lpips_alexnet", "psnr")
 HUMAN_DO_PICTURES = replace(HUMAN_DO, rgb_stage="feedforward-paper", weights=("feedforward-paper",))
 RAW = ("--raw",)
 """The paper scores the network's own picture, visible pixels included."""
@@ -70,6 +70,7 @@ TABLE_2 = Table(
             paper={AHP_REAL: _pictures(0.0062, 8.26, 37.63, 29.13), AHP_SYN: _pictures(0.0072, 5.46, 27.86, 28.36)},
             method=_preset("diffusion-paper"),
         ),
+        *FLOOR,
     ),
     note=f"{TABLE_1.note}; of LPIPS the paper names no network",
 )
@@ -146,7 +147,7 @@ def _steps_table(
     return Table(
         name=name,
         title=title,
-        columns=columns,
+        columns=(*columns, *(KID if "fid_inception_v3" in columns else ())),
         rows=rows,
         judged_by=((first, first),),
         curve=Curve(label="steps of decoder fine-tuning", paper_column=first, our_column=first),

@@ -18,6 +18,8 @@ SETS = {
 """The sets of people, and what each is: data to be had from somebody else, never shipped."""
 
 Figures = Mapping[str, float]
+KID = ("kid_inception_v3", "kid_efficientnet_lite0")
+"""Beside every FID, which on so few pictures is biased; no paper gives it."""
 TRAINED = "{trained}"
 TEMPLATES = "{templates}"
 """In a row's options: the weights that its training makes, and the pose templates of `deocclude templates`."""
@@ -60,6 +62,18 @@ class Row:
     method: Method | None = None
     training: tuple[str, ...] = ()
     x: float | None = None
+
+
+FLOOR = (
+    Row(name="copy-input", title="copy the input", method=Method(mask_stage="copy-input", rgb_stage="copy-input")),
+    Row(
+        name="convex-hull",
+        title="convex hull, mean colour",
+        method=Method(mask_stage="convex-hull", rgb_stage="mean-colour"),
+    ),
+    Row(name="feedforward", title="deocclude's feedforward preset", method=Method()),
+)
+"""Below every table of methods: those that learned nothing, and what this package does out of the box."""
 
 
 @dataclass(frozen=True, kw_only=True)

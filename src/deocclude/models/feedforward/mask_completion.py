@@ -55,6 +55,7 @@ _ROWS: dict[str, dict[str, Any]] = {
     "parsing": {"num_templates": 0},
     "templates": {"parsing": False},
     "inverse-l2": {"template_weighting": "inverse_l2"},
+    "templates-inverse-l2": {"parsing": False, "template_weighting": "inverse_l2"},
     "inner-softmax": {"template_weighting": "inner_softmax"},
 }
 MASK_COMPLETION_PRESETS = {
