@@ -42,6 +42,19 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     assert list(csv.reader((tmp_path / "failures.csv").open())) == [["id", "error"], ["b.png", "no such file"]]
 
 
+def test_a_disk_that_is_not_there_takes_no_results_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_results(tmp_path, DONE)
+    unreadable = Outcome(id=DONE.id, input_sha256="", status="failed", error="no such file")
+    with Manifest(tmp_path, {}) as manifest:
+        manifest.record([DONE])
+        manifest.record([unreadable])
+        assert manifest.settled(DONE.id) == DONE.input_sha256
+    assert recorded(tmp_path) == [DONE] and all(
+        (tmp_path / result_name(DONE.id) / name).exists() for name in DONE.files
+    )
+    assert "a.png: no such file; what an earlier run made of it stays" in caplog.text
+
+
 def test_other_settings_are_refused_or_done_anew(tmp_path: Path) -> None:
     write_results(tmp_path, DONE)
     with Manifest(tmp_path, {"seed": 0, "people": "all"}) as manifest:

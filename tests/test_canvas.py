@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from miniatures import photograph
@@ -42,6 +44,20 @@ def test_a_number_extends_every_side() -> None:
     assert canvas.image.shape == (50, 70, 3) and canvas.photograph_box == (5, 5, 65, 45)
     with pytest.raises(InputError, match="extend it by less"):
         canvas_for(IMAGE, [], 10_000)
+
+
+@pytest.mark.parametrize(("extend", "way_out"), [("auto", "do without that"), (1000, "extend it by less")])
+def test_a_canvas_that_is_too_large_is_refused_before_it_is_there(extend: str | int, way_out: str) -> None:
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    masks = [np.ones((1000, 1000), bool)]  # cut off on every side
+    tracemalloc.start()
+    with pytest.raises(InputError, match=f"more than 8,999,999; .*{way_out}"):
+        canvas_for(image, masks, extend, max_pixels=8_999_999)  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 9_000_000  # of 27 million bytes
+    canvas = canvas_for(image, masks, extend, max_pixels=9_000_000)  # type: ignore[arg-type]
+    assert canvas.image.shape == (3000, 3000, 3)
 
 
 def test_a_person_moves_with_the_photograph() -> None:

@@ -201,6 +201,16 @@ def test_one_bad_box_of_two_writes_nothing(here: Path, capsys: pytest.CaptureFix
     assert not (here / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--leave-alone", "--reference"])
+def test_no_input_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    (here / "out").mkdir()
+    region = here / "out" / "one_invisible.png"
+    region.write_bytes((here / "masks" / "one.png").read_bytes())
+    before = region.read_bytes()
+    said = refused(capsys, "photos/one.png", option, "out/one_invisible.png", "--output", "out", "--overwrite")
+    assert "is an input" in said and region.read_bytes() == before
+
+
 def test_missing_weights(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "ASSETS", here)
     assert "segmenter.safetensors: no weights there" in refused(capsys, "photos/one.png", "--output", "out")

@@ -93,7 +93,7 @@ def nodes(pack: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The pack's module of nodes, with miniature stages."""
     module = sys.modules[pack.FindPeople.__module__]
     monkeypatch.setattr(SceneDeoccluder, "from_preset", staticmethod(miniature_scenes))
-    module._scenes.cache_clear()
+    module._kept.clear()
     return module
 
 
@@ -174,7 +174,7 @@ def test_the_pack_runs_no_code_of_others() -> None:
                 else []
             )
         }
-        allowed = {"__future__", "collections", "dataclasses", "functools", "json", "logging", "typing"}
+        allowed = {"__future__", "collections", "dataclasses", "gc", "json", "logging", "typing"}
         assert modules <= allowed | {"deocclude", "numpy", "torch"}
 
 
@@ -422,7 +422,7 @@ def test_the_packs_own_method(pack: ModuleType, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(weights, "ASSETS", tmp_path)
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path / "home"))
     module = sys.modules[pack.FindPeople.__module__]
-    module._scenes.cache_clear()
+    module._kept.clear()
     image, modal = picture(), masks()
     (found,), (seen,) = module.FindPeople().find(image, 1, "cpu")
     assert torch.equal(found, image) and seen.shape == (1, 64, 96)
@@ -434,7 +434,21 @@ def test_the_packs_own_method(pack: ModuleType, tmp_path: Path, monkeypatch: pyt
     assert json.loads(facts)[0]["people"][0]["method"]["rgb_completion"] == "feedforward"
     with pytest.raises(ValueError, match="is not on this machine"):
         module.CompleteMask().complete(image, modal, "diffusion", "cpu")
-    module._scenes.cache_clear()
+    module._kept.clear()
+
+
+def test_one_method_is_held_at_a_time(nodes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    build = SceneDeoccluder.from_preset
+
+    def building(*args: Any, **settings: Any) -> SceneDeoccluder:
+        held.append(len(nodes._kept))
+        return build(*args, **settings)
+
+    monkeypatch.setattr(SceneDeoccluder, "from_preset", staticmethod(building))
+    for device in ("cpu", "cpu", "meta", "cpu"):
+        nodes._scenes("feedforward", "feedforward", device)
+    assert held == [0, 0, 0] and len(nodes._kept) == 1
 
 
 # --- refusals ---

@@ -64,6 +64,9 @@ def test_a_wish_about_another_picture_is_refused(control: Control, sentence: str
 
 def test_any_usual_form_of_a_region_and_a_box() -> None:
     region = mask(0, 0, 9, 9)
+    for part in (np.zeros(SHAPE, bool), np.ones(SHAPE, np.uint8), ~mask(20, 20, 30, 30)):
+        kept = Control(leave_alone=part).checked(SHAPE).leave_alone  # any part of the picture is one
+        assert kept is not None and np.array_equal(kept, part > 0)
     checked = Control(leave_alone=region.astype(np.uint8), box_xyxy=(1.2, 2.0, 30.0, 20.7)).checked(SHAPE)  # type: ignore[arg-type]
     assert checked.leave_alone is not None and checked.leave_alone.dtype == bool
     assert np.array_equal(checked.leave_alone, region) and checked.box_xyxy == (1, 2, 30, 21)

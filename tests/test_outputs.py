@@ -13,6 +13,7 @@ from miniatures import photograph, with_red_person, write_png
 from PIL import Image
 
 from deocclude.errors import InputError
+from deocclude.files import staging_folder
 from deocclude.pipelines import outputs
 from deocclude.pipelines.outputs import check_folder, file_names, person_names, write_person
 from deocclude.pipelines.overview import MAX_HEIGHT, MAX_WIDTH, OUTLINE, outline, overview
@@ -142,6 +143,14 @@ def test_output_is_checked_before_computing(tmp_path: Path) -> None:
     for unwritable in (tmp_path / "a.json", tmp_path / "a.json" / "inside"):
         with pytest.raises(InputError, match=r"a\.json is a file; choose another"):
             check_folder(unwritable, ["a"])
+
+
+def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / f".a.{os.getpid()}.partial").mkdir()
+    (tmp_path / f".a.{os.getpid()}.partial" / "half.png").touch()
+    with staging_folder(tmp_path, "a") as staging:
+        assert not list(staging.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_overview_shows_four_panels() -> None:

@@ -215,6 +215,15 @@ def test_of_a_hundred_at_once_some_wait_and_the_rest_are_told_to_come_again(tmp_
     assert files_in(tmp_path) == []
 
 
+def test_whoever_waits_while_the_server_ends_is_told_so(tmp_path: Path) -> None:
+    methods = red_methods()
+    client = TestClient(create_app(methods, tmp_path), base_url=ADDRESS, raise_server_exceptions=False)
+    methods.close()
+    answer = client.post("/api/deocclude", files={"image": encoded(sample()[0])})
+    assert answer.status_code == 503 and "try again" in answer.json()["error"]
+    assert files_in(tmp_path) == []
+
+
 class FindsNobody(RedFinder):
     """At once, so that the time goes into photographs."""
 

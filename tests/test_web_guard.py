@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -148,7 +150,7 @@ def test_no_address_is_fetched(client: TestClient, other_server: tuple[str, list
         {"path": f"file://{own}", "meta": meta},
         {"path": own, "url": url.replace("127.0.0.1", "localhost"), "meta": meta},
     ):
-        for data in ([file, "feedforward"], [{"background": file, "layers": [[file]]}, "feedforward"]):
+        for data in ([file, "feedforward", None], [{"background": file, "layers": [[file]]}, "feedforward", None]):
             answer = join(client, data)
             assert answer.status_code == 400 and "not fetched" in answer.json()["error"]
     assert client.get(FILE + url).status_code == 403
@@ -157,10 +159,19 @@ def test_no_address_is_fetched(client: TestClient, other_server: tuple[str, list
     assert asked == []
 
 
+def test_a_path_of_windows_is_no_address(client: TestClient) -> None:
+    for path in (r"C:\served\a.png", "C:/served/a.png"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        assert join(client, [file, "feedforward", None]).status_code == 200, path
+    for address in ("c://host/a.png", "ftp:a.png", "data:image/png;base64,AAAA", "://host/a.png"):
+        file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        assert join(client, [file, "feedforward", None]).status_code == 400, address
+
+
 def test_an_upload_of_ours_passes(client: TestClient) -> None:
     own = upload(client, encoded(sample()[0]))
     file = {"path": own, "url": f"{ADDRESS}{FILE}{own}", "meta": {"_type": "gradio.FileData"}}
-    assert join(client, [file, "feedforward"]).status_code == 200
+    assert join(client, [file, "feedforward", None]).status_code == 200
 
 
 def test_another_site_may_not_ask(client: TestClient) -> None:
@@ -200,6 +211,63 @@ def test_a_full_disk_takes_no_more(tmp_path: Path) -> None:
     assert answer.status_code == 507 and "no room" in answer.json()["error"]
 
 
+def test_a_full_disk_begins_no_work_either(tmp_path: Path) -> None:
+    with TestClient(create_app(red_methods(), tmp_path, limits=Limits(folder_bytes=10)), base_url=ADDRESS) as client:
+        own = upload(client, encoded(sample()[0]))
+        answer = join(client, [{"path": own, "meta": {"_type": "gradio.FileData"}}, "feedforward", None])
+        assert answer.status_code == 507 and "no room" in answer.json()["error"]
+
+
+def session_of(folder: Path, name: str, *, seconds_old: float) -> Path:
+    """A session's folder with a photograph, last used so long ago."""
+    own = folder / f"session-{name}"
+    (own / "photograph").mkdir(parents=True)
+    (own / "photograph" / "a.png").write_bytes(b"\0" * 11)
+    os.utime(own, (time.time() - seconds_old,) * 2)
+    return own
+
+
+def test_what_is_too_old_makes_room(tmp_path: Path) -> None:
+    client = TestClient(create_app(red_methods(), tmp_path, limits=Limits(folder_bytes=15)), base_url=ADDRESS)
+    old = session_of(tmp_path, "old", seconds_old=3700)
+    new = session_of(tmp_path, "new", seconds_old=3500)
+    upload(client, b"a")
+    assert new.exists() and not old.exists()
+
+
+def test_what_is_too_old_goes_though_nobody_comes(tmp_path: Path) -> None:
+    app = create_app(red_methods(), tmp_path, limits=Limits(kept_seconds=3))
+    old = session_of(tmp_path, "old", seconds_old=0)
+    with TestClient(app, base_url=ADDRESS):
+        until = time.monotonic() + 30
+        while old.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_files_may_go_while_the_disk_is_looked_at(client: TestClient, folder: Path) -> None:
+    end = threading.Event()
+
+    def come_and_go() -> None:
+        while not end.is_set():
+            place = folder / "request-1"
+            place.mkdir()
+            for number in range(300):
+                (place / f"{number}.png").touch()
+            for number in range(300):
+                (place / f"{number}.png").unlink()
+            place.rmdir()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(60):
+            upload(client, b"a")
+    finally:
+        end.set()
+        thread.join()
+
+
 def test_a_full_queue_of_the_page_says_so(tmp_path: Path) -> None:
     finder = RedFinder()
     finder.gate.clear()
@@ -207,7 +275,7 @@ def test_a_full_queue_of_the_page_says_so(tmp_path: Path) -> None:
     with TestClient(app, base_url=ADDRESS) as client:
         own = upload(client, encoded(sample()[0]))
         file = {"path": own, "meta": {"_type": "gradio.FileData"}}
-        answers = [join(client, [file, "feedforward"], session=f"s{number}") for number in range(20)]
+        answers = [join(client, [file, "feedforward", None], session=f"s{number}") for number in range(20)]
         finder.gate.set()
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 503} and statuses.count(200) <= 3 + 2  # those who wait, and whoever was let in

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import tracemalloc
 import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from miniatures import GrowDown, Paint, RedSegmenter
+from miniatures import GrowDown, Paint, RedSegmenter, photograph
 from tiny_web import RedFinder, red_methods, sample
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from deocclude.errors import InputError
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.scene import SceneDeoccluder
 from deocclude.pipelines.scene_people import SceneRequest
+from deocclude.presets import PRESETS
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 
@@ -109,6 +111,48 @@ def test_stopping_one_leaves_other_threads_alone() -> None:
     thread.join(30)
 
 
+def test_closing_ends_the_work_and_the_waiting() -> None:
+    stage = SlowPaint()
+    methods = slow_methods(stage)
+    stopped = threading.Semaphore(0)
+
+    def run_until_closed() -> None:
+        with pytest.raises(Stopped):
+            methods.run("feedforward", completed)
+        stopped.release()
+
+    threads = [threading.Thread(target=run_until_closed, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert stage.began.wait(30)
+    start = time.monotonic()
+    methods.close()
+    for _ in threads:
+        assert stopped.acquire(timeout=30)
+    assert time.monotonic() - start < 30
+    with pytest.raises(Stopped):
+        methods.run("feedforward", completed)
+
+
+def test_no_more_methods_are_loaded_than_may_be() -> None:
+    alive: weakref.WeakSet[SceneDeoccluder] = weakref.WeakSet()
+    built: list[str] = []
+
+    def build(name: str) -> SceneDeoccluder:
+        assert len(alive) < 2, "room is made before the next one is there"
+        scenes = SceneDeoccluder(Deoccluder(RedSegmenter(), GrowDown(), Paint()), RedFinder())
+        alive.add(scenes)
+        built.append(name)
+        return scenes
+
+    methods = Methods(build=build, most_loaded=2)
+    one, two, three = list(PRESETS)[:3]
+    for name in (one, two, one, three, one, two):
+        assert methods.run(name, completed).shape == (64, 96, 3)
+        assert len(alive) <= 2
+    assert built == [one, two, three, two]  # the one unused for longest has gone
+
+
 def test_a_preset_is_loaded_once() -> None:
     built: list[str] = []
 
@@ -137,7 +181,7 @@ def test_what_a_method_cannot_do_is_said_in_a_sentence() -> None:
     ("request_", "limits", "problem"),
     [
         (SceneRequest(boxes=[(0, 0, 9, 9)] * 3), Limits(people=2), "3 people"),
-        (SceneRequest(extend=1000), Limits(canvas_pixels=100_000), "extend it less"),
+        (SceneRequest(extend=1000), Limits(canvas_pixels=100_000), "extend it by less"),
         (SceneRequest(extend="auto"), Limits(canvas_pixels=6144), None),
     ],
 )
@@ -152,3 +196,22 @@ def test_scenes_keep_within_the_limits(request_: SceneRequest, limits: Limits, p
     else:
         with pytest.raises(InputError, match=problem):
             methods.run("feedforward", work)
+
+
+def test_people_cut_off_need_no_more_memory_than_the_limit_allows() -> None:
+    image = photograph(1000, 1000)
+    image[:900] = (255, 0, 0)  # one person, cut off on three sides: 2800 x 3000 pixels
+    limits = Limits(canvas_pixels=2_000_000)
+
+    def work(scenes: SceneDeoccluder) -> None:
+        tracemalloc.start()
+        try:
+            complete(scenes, image, SceneRequest(extend="auto"), limits)
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    peaks: list[int] = []
+    with pytest.raises(InputError, match="more than 2,000,000; do without that"):
+        red_methods().run("feedforward", work)
+    assert peaks[0] < 20_000_000  # the canvas alone would be 25 million bytes

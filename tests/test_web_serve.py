@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,25 @@ serve.add_arguments(parser)
 sys.exit(serve.run(parser.parse_args()))
 """
 
+SLOW = """
+import time
+from types import SimpleNamespace
+import torch
+from deocclude.web.methods import Methods
+
+class TakesTwoMinutes:
+    deoccluder = SimpleNamespace(seed=0)
+
+    def __call__(self, image, request):
+        print("at work", flush=True)
+        layer = torch.nn.Identity()
+        for _ in range(12000):
+            time.sleep(0.01)
+            layer(torch.zeros(1))
+
+Methods._from_preset = lambda *_: TakesTwoMinutes()
+"""
+
 
 @pytest.fixture
 def address() -> Iterator[str]:
@@ -37,6 +57,26 @@ def address() -> Iterator[str]:
     yield line.split()[4].rstrip("/")
     process.send_signal(signal.SIGINT)
     process.wait(30)
+
+
+def test_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW + PROGRAM, "--port", "0", "--no-browser"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    too_long = threading.Timer(90, process.kill)
+    too_long.start()
+    try:
+        assert process.stdout is not None
+        asked = process.stdout.readline().split()[4].rstrip("/")
+        photograph = write_png(tmp_path / "astronaut.png", sample_picture())
+        for _ in range(2):  # one is at work, one waits
+            threading.Thread(target=ask, args=(asked, photograph, tmp_path / "layers"), daemon=True).start()
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    finally:
+        too_long.cancel()
+        process.kill()
+        process.wait()
 
 
 def ask(address: str, photograph: Path, output: Path) -> subprocess.CompletedProcess[str]:

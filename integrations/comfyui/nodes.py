@@ -12,11 +12,11 @@ ComfyUI starts.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -195,11 +195,23 @@ class Layers:
         return people, cropped, torch.stack(backgrounds), torch.stack(in_front)
 
 
-@lru_cache(maxsize=1)  # ComfyUI runs a node for each picture of a list; two methods at once might not fit
+_kept: dict[tuple[str, str, str], SceneDeoccluder] = {}
+"""The method used last, for ComfyUI runs a node for each picture of a list."""
+
+
 def _scenes(mask_stage: str, rgb_stage: str, device: str) -> SceneDeoccluder:
     from deocclude.pipelines.scene import SceneDeoccluder
 
-    return SceneDeoccluder.from_preset("feedforward", mask_stage=mask_stage, rgb_stage=rgb_stage, device=device)
+    wanted = (mask_stage, rgb_stage, device)
+    if wanted not in _kept:
+        _kept.clear()  # first: two methods at once might not fit
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+        _kept[wanted] = SceneDeoccluder.from_preset(
+            "feedforward", mask_stage=mask_stage, rgb_stage=rgb_stage, device=device
+        )
+    return _kept[wanted]
 
 
 def _choice(name: str, choices: Sequence[str]) -> str:

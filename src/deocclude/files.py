@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # moved already, or never made
             unfinished.unlink()
+
+
+@contextlib.contextmanager
+def staging_folder(folder: Path, name: str) -> Iterator[Path]:
+    """A hidden, empty folder in `folder`, to be filled and moved from; gone afterwards where it was not moved itself.
+
+    What a killed process of the same number left there goes first.
+    """
+    staging = folder / f".{name}.{os.getpid()}.partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def home() -> Path:

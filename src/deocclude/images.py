@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deocclude.errors import InputError, printable
 from deocclude.files import written_whole
-from deocclude.mask_levels import checked_mask, rgb_to_levels
+from deocclude.mask_levels import checked_mask, checked_region, rgb_to_levels
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
@@ -51,6 +51,11 @@ def open_mask(path: str | Path, size_hw: tuple[int, int], *, max_pixels: int = M
     or inverted mask, and one with real greys.
     """
     return checked_mask(_read(Path(path), max_pixels, _pil_to_levels), size_hw, str(path))
+
+
+def open_region(path: str | Path, size_hw: tuple[int, int]) -> np.ndarray:
+    """A part of the picture in a file, bool (H, W), read as in `open_mask`; it may be empty, and all of it."""
+    return checked_region(_read(Path(path), MAX_PIXELS, _pil_to_levels), size_hw, str(path))
 
 
 def colour_profile(file: str | Path | BinaryIO) -> bytes | None:
@@ -250,8 +255,18 @@ def as_image(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
 def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], name: str = "modal_mask") -> np.ndarray:
     """Any usual form of a mask, ([1, [1,]] H, W) or (H, W, 1), to bool (H, W), checked as in `open_mask`.
 
-    `name` is what an InputError calls it.
+    What is bool already need only be of that size and not empty. `name` is what an InputError calls it.
     """
+    return checked_mask(_mask_levels(mask), size_hw, name)
+
+
+def as_region(region: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], name: str) -> np.ndarray:
+    """The same for a part of the picture that is no person: it may be empty, and all of it."""
+    return checked_region(_mask_levels(region), size_hw, name)
+
+
+def _mask_levels(mask: Image.Image | np.ndarray | Tensor) -> np.ndarray:
+    """Levels (H, W). Raises InputError for what is no mask."""
     if isinstance(mask, Image.Image):
         levels = _of_pil(mask, _pil_to_levels)
     else:
@@ -263,7 +278,7 @@ def as_mask(mask: Image.Image | np.ndarray | Tensor, size_hw: tuple[int, int], n
             levels = levels.reshape([n for n in levels.shape if n != 1])
     if levels.ndim != 2 or levels.dtype.kind not in "buif":
         raise InputError(f"a mask is (H, W) and holds numbers; got {levels.dtype} {levels.shape}")
-    return checked_mask(levels, size_hw, name)
+    return levels
 
 
 def _of_pil(image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:

@@ -20,16 +20,29 @@ def rgb_to_levels(rgb: np.ndarray) -> np.ndarray:
     raise InputError("a coloured picture is not a mask; paint the person white on black")
 
 
-def checked_mask(levels: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
-    """Levels (H, W) of any number type to bool (H, W). Raises InputError for what is unclear."""
+def checked_region(levels: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
+    """Levels (H, W) of any number type to bool (H, W), any part of the picture, none and all of it included.
+
+    Raises InputError for another size, and for greys.
+    """
     if levels.shape != tuple(size_hw):
         raise InputError(
             f"{name}: the mask is {levels.shape[1]} x {levels.shape[0]} and its picture, upright, "
             f"{size_hw[1]} x {size_hw[0]}; give a mask of the same size"
         )
-    mask = _levels_to_mask(levels, name)
+    return _levels_to_mask(levels, name)
+
+
+def checked_mask(levels: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
+    """The same for a person. Raises InputError for an empty mask too, and for one that looks like a mistake.
+
+    What is bool was made by a program, which knows true from false: somebody close up may fill the border.
+    """
+    mask = checked_region(levels, size_hw, name)
     if not mask.any():
         raise InputError(f"{name}: the mask is empty; paint the visible part of the person white on black")
+    if levels.dtype == bool:
+        return mask
     if mask.all():
         raise InputError(f"{name}: the mask is full; paint only the visible part of the person white")
     if _looks_inverted(mask):

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import logging
 import shutil
 import sqlite3
 import time
@@ -24,6 +25,8 @@ from deocclude.batch.inputs import result_name
 from deocclude.batch.shards import Shard
 from deocclude.errors import InputError
 from deocclude.files import written_whole
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["done", "no-person", "failed"]
 
@@ -128,8 +131,12 @@ class Manifest:
         return None
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
-        """Write what became of pictures, all of them or none. Results of an earlier run that are no longer true go."""
-        outcomes = list(outcomes)
+        """Write what became of pictures, all of them or none. Results of an earlier run that are no longer true go.
+
+        A picture that could not be read (a disk that is not there) says nothing about the results it once had: they and
+        their record stay.
+        """
+        outcomes = [one for one in outcomes if not self._is_kept(one)]
         with self._own:
             self._own.executemany(
                 "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -151,6 +158,13 @@ class Manifest:
         for one in outcomes:
             if one.status != "done":
                 shutil.rmtree(self.folder / result_name(one.id), ignore_errors=True)
+
+    def _is_kept(self, outcome: Outcome) -> bool:
+        """Whether a picture that cannot be read now was done before."""
+        if outcome.status != "failed" or outcome.input_sha256 or not self.settled(outcome.id, retry_failed=True):
+            return False
+        logger.warning("%s: %s; what an earlier run made of it stays", outcome.id, outcome.error)
+        return True
 
     def _refuse_other_results(self, content: str) -> None:
         """Raise InputError where results were made otherwise."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from deocclude.batch.manifest import Outcome, failure
 from deocclude.errors import InputError
 from deocclude.images import colour_profile, open_image
 from deocclude.pipelines.scene_outputs import Source
+from deocclude.weights import file_sha256
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -45,7 +45,7 @@ def open_picture(item: Item, settled: str | None = None) -> Picture | Outcome | 
     start, input_sha256 = time.perf_counter(), ""
     try:
         with item.as_file() as path:
-            file_sha256 = _sha256(path)
+            file_sha256 = _picture_sha256(path)
             input_sha256 = item.input_sha256(file_sha256)
             if input_sha256 == settled:
                 return None
@@ -59,11 +59,10 @@ def open_picture(item: Item, settled: str | None = None) -> Picture | Outcome | 
         return failure(item.id, input_sha256, error, time.perf_counter() - start)
 
 
-def _sha256(path: Path) -> str:
+def _picture_sha256(path: Path) -> str:
     if not path.is_file():  # a pipe would keep us waiting for ever
         raise InputError(f"{path}: not a file" if path.exists() else f"{path}: no such file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def ahead(work: Callable[[Given], Made], given: Iterable[Given], *, depth: int, threads: int = 2) -> Iterator[Made]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import hashlib
 import logging
 import os
 import shutil
@@ -26,6 +25,7 @@ from deocclude.errors import InputError
 from deocclude.pipelines.scene import FoundPeople, Scene, SceneDeoccluder
 from deocclude.pipelines.scene_outputs import Source
 from deocclude.pipelines.scene_people import SceneRequest
+from deocclude.weights import file_sha256
 
 MAX_PIXELS = 100_000_000
 """Of pictures times people that share a batch: each person holds masks and pictures of the photograph's size."""
@@ -201,7 +201,7 @@ class BatchWorker:
         self.staging.mkdir()
         try:
             written = self.write(self.staging, name, scene, picture.source)
-            files = {path.name: _sha256(path) for path in sorted(written.iterdir())}
+            files = {path.name: file_sha256(path) for path in sorted(written.iterdir())}
             shutil.rmtree(self.output / name, ignore_errors=True)
             os.replace(written, self.output / name)
             return files
@@ -239,8 +239,3 @@ def _free_memory() -> None:
     gc.collect()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

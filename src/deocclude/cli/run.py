@@ -150,10 +150,12 @@ def run(args: argparse.Namespace) -> int:
     kinds = picture_kinds(raw=args.raw, num_candidates=args.candidates)
     boxes = args.box or [None]
     names = person_names(paths, len(boxes))
-    inputs = [*paths, *(mask for path in paths for mask in _masks_of(path, args.mask))] if args.mask else paths
+    joints = joints_file(args.joints)
+    inputs = [*paths, *filter(None, (args.leave_alone, args.reference, joints))]
+    if args.mask:
+        inputs += [mask for path in paths for mask in _masks_of(path, args.mask)]
     all_names = [name for group in names for name in group]
     check_folder(args.output, all_names, kinds=kinds, inputs=inputs, overwrite=args.overwrite)
-    joints = joints_file(args.joints)
     jobs = [_Job(path, group, boxes, args.mask, joints, kinds) for path, group in zip(paths, names, strict=True)]
     if len(jobs) == 1:  # nothing to compute if the one picture cannot be used; an error here ends the command
         _open_job(jobs[0])

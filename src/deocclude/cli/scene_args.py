@@ -99,14 +99,14 @@ def has_control(args: argparse.Namespace) -> bool:
 
 def control_from_arguments(args: argparse.Namespace, image: np.ndarray) -> Control:
     """The wishes about a person of this photograph, uint8 (H, W, 3). Raises InputError for what cannot be read."""
-    from deocclude.images import open_image, open_mask
+    from deocclude.images import open_image, open_region
     from deocclude.pipelines.control import Control
 
     size_hw = (image.shape[0], image.shape[1])
     return Control(
         joints=dict(args.joint),
         box_xyxy=args.fill_box,
-        leave_alone=None if args.leave_alone is None else open_mask(args.leave_alone, size_hw),
+        leave_alone=None if args.leave_alone is None else open_region(args.leave_alone, size_hw),
         words=args.describe,
         more_words=args.describe_more,
         reference=None if args.reference is None else open_image(args.reference),

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deocclude.cli.numbers import natural
 from deocclude.errors import InputError
+from deocclude.web.guard import LOOPBACK
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from deocclude.web.methods import Methods
 
 HELP = "Open a page in the browser: drop a photograph, click a person, download the layers. The same as an HTTP API."
 EXAMPLE = """
 deocclude serve
 deocclude serve --port 8000 --no-browser
 """
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +36,16 @@ def run(args: argparse.Namespace) -> int:
     import tempfile
 
     from deocclude.presets import preset
+    from deocclude.web.methods import Methods
 
     preset(args.preset)
-    with _listening(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix="deocclude-page-") as folder:
-        server = _server(args, Path(folder))
+    with (
+        _listening(args.host, args.port) as listener,
+        tempfile.TemporaryDirectory(prefix="deocclude-page-") as folder,
+        closing(Methods(args.preset, device=args.device)) as methods,  # Ctrl+C waits for no work
+    ):
+        methods.load(args.preset)  # what is missing is said before the page opens
+        server = _server(args.host, methods, Path(folder))
         address = _address(args.host, listener)
         if args.host not in LOOPBACK:
             print(f"Whoever can reach {args.host} can use this page: there is no password.")
@@ -47,15 +56,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _server(args: argparse.Namespace, folder: Path) -> uvicorn.Server:
+def _server(host: str, methods: Methods, folder: Path) -> uvicorn.Server:
     import uvicorn
 
     from deocclude.web.app import create_app
-    from deocclude.web.methods import Methods
 
-    methods = Methods(args.preset, device=args.device)
-    methods.load(args.preset)  # what is missing is said before the page opens
-    app = create_app(methods, folder, loopback=args.host in LOOPBACK)
+    app = create_app(methods, folder, loopback=host in LOOPBACK)
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from deocclude.crops import Box
 from deocclude.errors import InputError
-from deocclude.images import MAX_PIXELS, as_mask
+from deocclude.images import MAX_PIXELS, as_region
 from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control
 from deocclude.types import Deocclusion, Person
@@ -70,16 +70,22 @@ class Canvas:
         if region is not None:
             x0, y0, x1, y1 = self.photograph_box
             canvas = np.zeros(self.image.shape[:2], bool)
-            canvas[y0:y1, x0:x1] = as_mask(region, (y1 - y0, x1 - x0), "the region to leave alone")
+            canvas[y0:y1, x0:x1] = as_region(region, (y1 - y0, x1 - x0), "the region to leave alone")
             region = canvas
         return replace(control.shifted(self.left, self.top), leave_alone=region)
 
 
-def canvas_for(image: np.ndarray, modal_masks: Sequence[np.ndarray], extend: int | Literal["auto"]) -> Canvas:
+def canvas_for(
+    image: np.ndarray,
+    modal_masks: Sequence[np.ndarray],
+    extend: int | Literal["auto"],
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Canvas:
     """The canvas for a photograph uint8 (H, W, 3) and the visible parts of its people, bool (H, W).
 
     extend: pixels on every side, or `auto`: on the sides that cut somebody off. Raises InputError for a canvas of more
-    than `images.MAX_PIXELS`.
+    than `max_pixels`.
     """
     height, width = image.shape[:2]
     if extend == "auto":
@@ -89,10 +95,9 @@ def canvas_for(image: np.ndarray, modal_masks: Sequence[np.ndarray], extend: int
     left, top, right, bottom = (int(side) for side in sides)
     if not sides.any():
         return Canvas(image, (0, 0, width, height))
-    if (height + top + bottom) * (width + left + right) > MAX_PIXELS:
-        raise InputError(
-            f"the picture, extended by {max(sides)} pixels, has more than {MAX_PIXELS:,}; extend it by less"
-        )
+    if (height + top + bottom) * (width + left + right) > max_pixels:
+        way_out = "do without that, or make it smaller first" if extend == "auto" else "extend it by less"
+        raise InputError(f"the picture, extended by {max(sides)} pixels, has more than {max_pixels:,}; {way_out}")
     canvas = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="edge")
     return Canvas(canvas, (left, top, left + width, top + height), is_generous=extend == "auto")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from deocclude.crops import Box
 from deocclude.errors import InputError
-from deocclude.images import as_mask
+from deocclude.images import as_region
 from deocclude.masks import mask_box
 from deocclude.pipelines.photograph import checked_box
 from deocclude.skeletons import BODY_25, NUM_JOINTS
@@ -68,7 +68,7 @@ class Control:
         return replace(
             self,
             box_xyxy=None if self.box_xyxy is None else checked_box(self.box_xyxy, size_hw),
-            leave_alone=None if region is None else as_mask(region, size_hw, "the region to leave alone"),
+            leave_alone=None if region is None else as_region(region, size_hw, "the region to leave alone"),
         )
 
     def shifted(self, x: int, y: int) -> Control:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deocclude.errors import InputError
+from deocclude.files import staging_folder
 from deocclude.images import colour_profile, encode_image
 from deocclude.layers.marking import GENERATED, GeneratedMark, generated_png_info
 from deocclude.pipelines.overview import overview
@@ -127,7 +126,7 @@ def write_person(
     pictures = {kind: _picture(kind, image, result) for kind in kinds}
     profile = colour_profile(source)
     try:
-        with _staging(folder, name) as staging:
+        with staging_folder(folder, name) as staging:
             for kind, array in pictures.items():
                 icc_profile = None if kind in (*_MASKS, RAW) else profile
                 pnginfo = png_info(_mark(kind, name, result))
@@ -221,14 +220,3 @@ def _named_joints(joints: np.ndarray | None) -> dict[str, list[float]] | None:
     if joints is None:
         return None
     return {joint: [round(float(value), 3) for value in row] for joint, row in zip(BODY_25, joints, strict=True)}
-
-
-@contextlib.contextmanager
-def _staging(folder: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the results, on the same disk, gone afterwards."""
-    staging = folder / f".{name}.{os.getpid()}.partial"
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

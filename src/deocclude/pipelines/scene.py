@@ -117,7 +117,8 @@ class SceneDeoccluder:
         people = meant_people(image, request, self.deoccluder, self.finder, self._look)
         if len(request.controls) > len(people):
             raise InputError(f"there are wishes for {len(request.controls)} people, and {len(people)} are there")
-        canvas = canvas_for(image, [one.person.modal_mask for one in people], request.extend)
+        modal_masks = [one.person.modal_mask for one in people]
+        canvas = canvas_for(image, modal_masks, request.extend, max_pixels=request.max_canvas_pixels)
         controls = [*request.controls, *[Control()] * (len(people) - len(request.controls))]
         return FoundPeople(
             canvas,

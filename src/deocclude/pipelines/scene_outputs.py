@@ -16,7 +16,6 @@ NAME/
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -31,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from deocclude.errors import InputError
+from deocclude.files import staging_folder
 from deocclude.images import colour_profile, encode_image
 from deocclude.layers.openraster import write_openraster
 from deocclude.layers.scene_json import scene_json, write_scene_json
@@ -83,7 +83,7 @@ def write_scene(
     place = folder / name
     check_free(place, overwrite=overwrite)
     try:
-        with _staging(folder, name) as staging:
+        with staging_folder(folder, name) as staging:
             _write_files(staging, scene, source, extra or {}, timings)
             _put_in_place(staging, place)
     except OSError as error:
@@ -177,7 +177,7 @@ def _completed(scene: Scene) -> np.ndarray:
 
 
 def describe_scene(scene: Scene, source: Source, *, timings: bool = True) -> dict[str, Any]:
-    """What scene.json says. People are numbered from 1, the largest first; pixels are the canvas's."""
+    """What scene.json says. Pixels are the canvas's; people are numbered from 1 as named, or else the largest first."""
     height, width = scene.image.shape[:2]
     said_once = [*scene.facts, *([] if timings else ["seconds"])]
     people = [_without(person, said_once) for person in scene.people]
@@ -207,16 +207,3 @@ def _in_front(scene: Scene) -> Iterator[dict[str, Any]]:
 
 def _without(person: Deocclusion, keys: Sequence[str]) -> Deocclusion:
     return replace(person, facts={key: value for key, value in person.facts.items() if key not in keys})
-
-
-@contextlib.contextmanager
-def _staging(folder: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the results, on the same disk; gone afterwards where it was not moved."""
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".{name}.{os.getpid()}.partial"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

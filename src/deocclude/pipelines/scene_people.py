@@ -14,6 +14,7 @@ from deocclude.conditioning.embedded_people import person_at
 from deocclude.conditioning.people_finder import PeopleFinder, choose, how_many, is_same_person
 from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.errors import InputError
+from deocclude.images import MAX_PIXELS
 from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control
 from deocclude.registry import build_finder
@@ -34,6 +35,7 @@ class SceneRequest:
         x, y; all in pixels. A pixel that two of them claim stays with whoever is named first.
     extend: by how many pixels people may reach beyond the picture; `auto`: as far as those whom its edge cuts off need.
     controls: further wishes, in the order of the people; none for those beyond its end.
+    max_canvas_pixels: of the picture extended so; a larger one is refused before it is made.
 
     Raises InputError for people and extensions that are none of these, and for people named in several ways.
     """
@@ -44,6 +46,7 @@ class SceneRequest:
     points: Sequence[tuple[float, float]] = ()
     extend: int | Literal["auto"] = 0
     controls: Sequence[Control] = ()
+    max_canvas_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         how_many(self.people)
@@ -52,11 +55,6 @@ class SceneRequest:
             raise InputError(f"extend by 'auto' or a whole number of pixels; got {self.extend!r}")
         if sum(len(one) > 0 for one in (self.modal_masks, self.boxes, self.points)) > 1:
             raise InputError("say where people are by masks, by boxes or by points, not by several of these")
-
-    @property
-    def names_people(self) -> bool:
-        """Whether it says who is meant, so that nobody has to be found."""
-        return len(self.modal_masks) + len(self.boxes) + len(self.points) > 0
 
 
 @dataclass(frozen=True)

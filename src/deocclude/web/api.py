@@ -34,7 +34,7 @@ from deocclude.presets import PRESETS
 from deocclude.types import Person
 from deocclude.web.api_docs import api_page
 from deocclude.web.limits import Limits
-from deocclude.web.methods import Methods, complete
+from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import INVENTED, write_layers, zipped
 from deocclude.web.sessions import without_folder
 
@@ -53,6 +53,10 @@ def add_api(app: FastAPI, methods: Methods, limits: Limits, folder: Path) -> Non
     @app.exception_handler(InputError)
     def _(_request: Request, error: InputError) -> JSONResponse:
         return _sentence(400, str(error))
+
+    @app.exception_handler(Stopped)
+    def _(_request: Request, _error: Stopped) -> JSONResponse:
+        return _sentence(503, "the server is being ended; try again later")
 
     @app.exception_handler(RequestValidationError)
     def _(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -40,9 +40,10 @@ def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, 
     )
     add_api(app, methods, limits, folder)
 
+    steps = Steps(methods, limits, folder)
     gradio.mount_gradio_app(
         app,
-        build_page(Steps(methods, limits, folder), limits, methods.default),
+        build_page(steps, limits, methods.default),
         path="",
         theme=theme(),
         css=asset("page.css"),
@@ -51,4 +52,4 @@ def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, 
         ssr_mode=False,
         footer_links=[],
     )
-    return Guard(app, folder=folder, limits=limits, loopback=loopback)
+    return Guard(app, folder=folder, limits=limits, loopback=loopback, sweep=steps.sweep)

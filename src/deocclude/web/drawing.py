@@ -15,6 +15,7 @@ import numpy as np
 
 from deocclude.errors import InputError
 from deocclude.skeletons import BODY_25
+from deocclude.web.limits import Limits
 
 Tool = Literal["add", "erase", "keep"]
 OUTLINE_SIDE = 640
@@ -45,17 +46,16 @@ class Drawing:
 
     def mask_of(self, person: int, mask: np.ndarray) -> np.ndarray:
         """A person's visible part, bool (H, W), as it was corrected. Raises InputError where nothing is left of it."""
-        mask = mask.copy()
-        for stroke in self._of(person, ("add", "erase")):
-            mask[_painted(stroke, mask.shape)] = stroke.tool == "add"
+        mask = _painted(mask, self._of(person, ("add", "erase")))
         if not mask.any():
             raise InputError(f"nothing is left of person {person + 1}; add what is visible of them with the brush")
         return mask
 
     def left_alone(self, person: int, size_hw: tuple[int, ...]) -> np.ndarray | None:
-        """Where nothing may be invented of a person, bool (H, W); None where the user does not say."""
+        """Where nothing may be invented of a person, bool (H, W); None where that is nowhere."""
         strokes = self._of(person, ("keep",))
-        return np.any([_painted(stroke, size_hw) for stroke in strokes], axis=0) if strokes else None
+        region = _painted(np.zeros(size_hw, bool), strokes) if strokes else None
+        return region if region is not None and region.any() else None
 
     def joints_of(self, person: int) -> dict[str, tuple[float, float]]:
         """The joints that were put elsewhere, x, y by name."""
@@ -86,19 +86,26 @@ class Drawing:
         return [stroke for stroke in self.strokes if stroke.person == person and stroke.tool in tools]
 
 
-def read_drawing(value: Any, num_people: int) -> Drawing:
-    """What the page's picture says. Raises InputError for anything that it would not say."""
+def read_drawing(value: Any, num_people: int, limits: Limits) -> Drawing:
+    """What the page's picture says. Raises InputError for anything that it would not say, and beyond the limits."""
     try:
         chosen = value.get("chosen")
         if len(value["people"]) != num_people:
             raise ValueError("other people than were found")
-        return Drawing(
+        drawing = Drawing(
             None if chosen is None else _person(chosen, num_people),
             tuple(_stroke(one, num_people) for one in value.get("strokes", [])),
             tuple(_moved(one, num_people) for one in value.get("moved", [])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError("what was drawn cannot be read; load the page again") from error
+    points = sum(len(stroke.points_xy) for stroke in drawing.strokes)
+    if points > limits.brush_points:
+        raise InputError(
+            f"the brush strokes have {points:,} points, over {limits.brush_points:,}; "
+            "take the last ones back with Undo, and paint with a larger brush"
+        )
+    return drawing
 
 
 def outline(mask: np.ndarray) -> list[list[float]]:
@@ -135,15 +142,17 @@ def _moved(value: Any, num_people: int) -> tuple[int, str, tuple[float, float]]:
     return _person(value["person"], num_people), value["joint"], (x, y)
 
 
-def _painted(stroke: Stroke, size_hw: tuple[int, ...]) -> np.ndarray:
-    """The pixels of a stroke with round ends and bends, bool (H, W)."""
+def _painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
+    """A mask, bool (H, W), after these strokes with round ends and bends, one after the other on one picture."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("1", (size_hw[1], size_hw[0]))
-    pen, radius = ImageDraw.Draw(picture), stroke.radius
-    points = [(float(x), float(y)) for x, y in stroke.points_xy]
-    if len(points) > 1:
-        pen.line(points, fill=1, width=max(1, round(2 * radius)))
-    for x, y in points:
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    picture = Image.fromarray(mask)
+    pen = ImageDraw.Draw(picture)
+    for stroke in strokes:
+        radius, fill = stroke.radius, int(stroke.tool != "erase")
+        points = [(float(x), float(y)) for x, y in stroke.points_xy]
+        if len(points) > 1:
+            pen.line(points, fill=fill, width=max(1, round(2 * radius)))
+        for x, y in points:
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
     return np.array(picture)

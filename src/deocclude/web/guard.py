@@ -6,8 +6,11 @@ Here a request gets through only where the page or the API needs it; the rest ne
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,10 +50,16 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware. folder: the only one files are served from. loopback: answer to this machine's names alone."""
+    """ASGI middleware. folder: the only one files are served from. loopback: answer to this machine's names alone.
 
-    def __init__(self, app: ASGIApp, *, folder: Path, limits: Limits, loopback: bool) -> None:
+    sweep: removes what is not kept any longer; called now and then, and before the disk is looked at.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, folder: Path, limits: Limits, loopback: bool, sweep: Callable[[], None]
+    ) -> None:
         self._app = app
+        self._sweep = sweep
         self._folder = folder.resolve()
         self._limits = limits
         self._loopback = loopback
@@ -59,7 +68,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a sentence."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            sweeping = asyncio.create_task(self._sweep_regularly())
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                sweeping.cancel()
         elif scope["type"] == "http":
             try:
                 await self._checked(scope, receive, _with_headers(send))
@@ -67,6 +80,11 @@ class Guard:
                 await _answer(send, refusal.status, str(refusal))
             except Busy as busy:
                 await _answer(send, 503, str(busy), (b"retry-after", b"30"))
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.kept_seconds / 10)
+            await asyncio.to_thread(self._sweep)
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -83,8 +101,8 @@ class Guard:
         limit = self._limits.body_bytes if is_large else self._limits.message_bytes
         if int(_digits(headers.get("content-length"))) > limit:
             raise _too_large(limit)
-        if path == UPLOAD:
-            self._check_disk()
+        if path in (UPLOAD, MESSAGE):
+            await asyncio.to_thread(self._check_disk)
         if not is_large:
             body = await _whole_body(receive, limit)
             _check_message(body, headers.get("host", ""))
@@ -140,9 +158,19 @@ class Guard:
             raise Refused(403, "only the page's own files are here")
 
     def _check_disk(self) -> None:
-        used = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-        if used > self._limits.folder_bytes:
-            raise Refused(507, "the server has no room for more photographs now; try again in an hour")
+        self._sweep()
+        if _bytes_in(self._folder) > self._limits.folder_bytes:
+            raise Refused(507, "the server has no room for more pictures now; try again in an hour")
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all the files at any depth; some may go meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _digits(length: str | None) -> str:
@@ -184,11 +212,17 @@ def _check_message(body: bytes, host: str) -> None:
         raise Refused(400, "the request is not JSON") from None
     for one in _objects(content):
         path, url = one.get("path"), one.get("url")
-        if isinstance(path, str) and ":" in path.partition("/")[0]:
+        if isinstance(path, str) and _is_address(path):
             raise Refused(400, "addresses are not fetched; upload the picture itself")
         # A browser names the address under which it sees its own upload; that one is not fetched either, only allowed.
         if isinstance(url, str) and not _is_here(url, host):
             raise Refused(400, "addresses are not fetched; upload the picture itself")
+
+
+def _is_address(path: str) -> bool:
+    """Whether it begins as `https:` or `data:` do; a single letter is a drive of Windows."""
+    scheme, colon, _ = path.partition("/")[0].partition(":")
+    return bool(colon) and (len(scheme) != 1 or path[2:].startswith("//"))
 
 
 def _is_here(url: str, host: str) -> bool:

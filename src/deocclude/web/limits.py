@@ -22,16 +22,20 @@ class Limits:
     """Completed together."""
     candidates: int = 8
     """Pictures drawn of one person."""
+    brush_points: int = 20_000
+    """Of all brush strokes on one photograph together."""
     canvas_pixels: int = 50_000_000
     """Of a picture that is made larger because people are cut off by its edge."""
     running: int = 1
     """Photographs worked on at a time."""
+    methods: int = 2
+    """Presets that stay loaded; for another one, the one unused for longest goes."""
     waiting: int = 16
     """Requests that may wait for that; the next one is told to come again."""
     sessions: int = 100
     """Pages that are remembered; beyond, the oldest are forgotten."""
     kept_seconds: int = 3600
-    """How long files and sessions are kept."""
+    """How long a session and its files are kept after they were last used."""
     folder_bytes: int = 4 * 2**30
     """Of all the files that pages keep on disk."""
 

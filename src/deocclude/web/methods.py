@@ -29,15 +29,15 @@ POLL_SECONDS = 0.1
 
 
 class Stopped(Exception):
-    """The user has stopped this."""
+    """The user has stopped this, or the server."""
 
 
 class Methods:
-    """Loads presets and hands them out.
+    """Loads presets and hands them out, until it is closed.
 
     build: makes the method of a preset; by default `SceneDeoccluder.from_preset` on `device`.
     default: the preset that is meant where nobody names one.
-    running: how many may use one at a time.
+    running: how many may use one at a time. most_loaded: how many stay loaded; the one unused for longest goes first.
     """
 
     def __init__(
@@ -45,13 +45,16 @@ class Methods:
         default: str = "feedforward",
         *,
         device: str = "cpu",
-        running: int = 1,
+        running: int = Limits.running,
+        most_loaded: int = Limits.methods,
         build: Callable[[str], SceneDeoccluder] | None = None,
     ) -> None:
         self.default = default
         self._device = device
         self._build = build or self._from_preset
-        self._loaded: dict[str, SceneDeoccluder] = {}
+        self._most_loaded = most_loaded
+        self._loaded: dict[str, SceneDeoccluder] = {}  # the one unused for longest first
+        self._closed = threading.Event()
         self._loading = threading.Lock()
         # Threads of its own: memory that a thread gives back is the thread's to use again, so few threads keep little.
         self._workers = ThreadPoolExecutor(running, thread_name_prefix="method")
@@ -65,9 +68,18 @@ class Methods:
         """The method of a preset. Raises InputError for an unknown one and one whose weights are missing."""
         preset(name)
         with self._loading:
-            if name not in self._loaded:
-                self._loaded[name] = self._build(name)
-            return self._loaded[name]
+            method = self._loaded.pop(name, None)
+            if method is None:
+                self._make_room()
+                method = self._build(name)
+            self._loaded[name] = method
+            return method
+
+    def _make_room(self) -> None:
+        """For one more; before it is built, so that there are never more."""
+        while len(self._loaded) >= self._most_loaded:
+            del self._loaded[next(iter(self._loaded))]
+            _free_memory(self._device)
 
     def run(
         self,
@@ -81,16 +93,25 @@ class Methods:
         """What `work` makes of a preset's method, once it is our turn: those who came first go first.
 
         seed: instead of the method's own. num_candidates: pictures of each person. Raises InputError as `load` does,
-        and where the method draws no candidates; Stopped, at the next layer of a network, once `stop` is set.
-        Afterwards nothing of the work is held.
+        and where the method draws no candidates; Stopped, at the next layer of a network, once `stop` is set or the
+        methods are closed. Afterwards nothing of the work is held.
         """
         stop = stop or threading.Event()
+        if self._closed.is_set():
+            raise Stopped
         here = copy_context()  # by it, Gradio knows whose progress is reported
         future = self._workers.submit(here.run, self._run, name, work, seed, num_candidates, stop)
-        while not wait([future], timeout=POLL_SECONDS).done:
-            if stop.is_set() and future.cancel():
-                raise Stopped
+        while not (wait([future], timeout=POLL_SECONDS).done or future.cancelled()):  # `close` cancels too
+            if stop.is_set():
+                future.cancel()
+        if future.cancelled():
+            raise Stopped
         return future.result()
+
+    def close(self) -> None:
+        """Stop whoever is at work or waits, and take nobody else. Returns when that is done."""
+        self._closed.set()
+        self._workers.shutdown(cancel_futures=True)
 
     def _run(
         self,
@@ -101,7 +122,7 @@ class Methods:
         stop: threading.Event,
     ) -> Result:
         try:
-            with interruptible(stop):
+            with interruptible(stop, self._closed):
                 return work(_drawing(self.load(name), seed, num_candidates))
         except Stopped:
             _free_memory(self._device)
@@ -116,34 +137,23 @@ def complete(scenes: SceneDeoccluder, image: np.ndarray, request: SceneRequest, 
     asked = how_many(request.people)
     if asked is None or asked > limits.people:
         request = replace(request, people=limits.people)
-    extend = 0 if request.extend == "auto" else request.extend
-    _check_canvas((image.shape[0] + 2 * extend) * (image.shape[1] + 2 * extend), limits)
-    found = scenes.find(image, request)
-    _check_canvas(found.canvas.image.shape[0] * found.canvas.image.shape[1], limits)
-    return scenes.complete([found])[0]
-
-
-def _check_canvas(pixels: int, limits: Limits) -> None:
-    if pixels > limits.canvas_pixels:
-        raise InputError(
-            f"the larger picture would have {pixels:,} pixels, over {limits.canvas_pixels:,}; extend it less"
-        )
+    return scenes(image, replace(request, max_canvas_pixels=limits.canvas_pixels))
 
 
 @contextmanager
-def interruptible(stop: threading.Event) -> Iterator[None]:
-    """Within the `with` block, this thread's networks raise Stopped at their next layer once `stop` is set."""
+def interruptible(*stops: threading.Event) -> Iterator[None]:
+    """Within the `with` block, this thread's networks raise Stopped at their next layer once one of `stops` is set."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
     ours = threading.get_ident()
 
     def look(_module: Any, _inputs: Any) -> None:
-        if threading.get_ident() == ours and stop.is_set():
+        if threading.get_ident() == ours and any(stop.is_set() for stop in stops):
             raise Stopped
 
     handle = register_module_forward_pre_hook(look)
     try:
-        if stop.is_set():
+        if any(stop.is_set() for stop in stops):
             raise Stopped
         yield
     finally:
@@ -165,7 +175,7 @@ def _drawing(scenes: SceneDeoccluder, seed: int | None, num_candidates: int) -> 
 
 
 def _free_memory(device: str) -> None:
-    """Give back what a stopped step held."""
+    """Give back what a stopped step or a method that was let go of held."""
     import torch
 
     gc.collect()

@@ -38,9 +38,7 @@ def theme() -> gr.themes.Base:
 def build_page(steps: Steps, limits: Limits, default_preset: str) -> gr.Blocks:
     """The page over what its steps do."""
     with gr.Blocks(title="deocclude", analytics_enabled=False, delete_cache=(600, limits.kept_seconds)) as page:
-        session = gr.State(
-            time_to_live=limits.kept_seconds, delete_callback=lambda one: one.end() if one is not None else None
-        )
+        session = gr.State()
         gr.Markdown("# deocclude\nCompletes people who are partly hidden in a photograph.", elem_id="headline")
         gr.Markdown(WARNING, elem_id="invented")
 
@@ -94,9 +92,10 @@ def build_page(steps: Steps, limits: Limits, default_preset: str) -> gr.Blocks:
         results = [summary, before_after, outlined, candidate, cutout, archive, layers, done]
         views = gr.State()  # the pictures that the result can show
         gr.on(
-            [photograph.upload], steps.open, [photograph, wishes["preset"]], found, show_progress_on=photograph, **HEAVY
-        )
-        sample.click(steps.open_sample, [wishes["preset"]], found, show_progress_on=sample, **HEAVY)
+            [photograph.upload], steps.open, [photograph, wishes["preset"], session], found,
+            show_progress_on=photograph, **HEAVY,
+        )  # fmt: skip
+        sample.click(steps.open_sample, [wishes["preset"], session], found, show_progress_on=sample, **HEAVY)
         photograph.clear(lambda: [gr.update(visible=False)] * 2, None, [chosen_photograph, done], **LIGHT)
         for event, look in ((picture.point, steps.point), (picture.box, steps.box)):
             event(look, [session, picture, wishes["preset"]], found[:4], show_progress_on=told, **HEAVY)

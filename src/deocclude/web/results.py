@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from deocclude.images import encode_image
+from deocclude.images import colour_profile, encode_image
 from deocclude.pipelines.outputs import invented_mark, png_info
 from deocclude.pipelines.scene import Scene
 from deocclude.pipelines.scene_outputs import Source, write_scene
@@ -21,14 +21,15 @@ def write_layers(folder: Path, scene: Scene, photograph: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_file())
 
 
-def write_candidates(folder: Path, scene: Scene) -> list[Path]:
+def write_candidates(folder: Path, scene: Scene, photograph: Path) -> list[Path]:
     """A scene's one person cut out of every candidate, the best first: RGBA, marked as what they are."""
     (person,) = scene.people
+    profile = colour_profile(photograph)
     chunks = png_info(invented_mark(person.invisible_mask, "person_1_invisible.png"))
     paths = []
     for number, picture in enumerate(person.candidates, start=1):
         paths.append(folder / f"person_1_cutout_of_candidate_{number}.png")
-        encode_image(paths[-1], replace(person, rgb=picture).cutout, pnginfo=chunks)
+        encode_image(paths[-1], replace(person, rgb=picture).cutout, icc_profile=profile, pnginfo=chunks)
     return paths
 
 

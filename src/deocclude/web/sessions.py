@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
+import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ from deocclude.types import Person
 
 PREVIEW_SIDE = 1600
 """Longer side of what the page shows; it works on the photograph itself."""
+PREFIX = "session-"
+"""Of the folders of sessions."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Seen:
 class Session:
     """One photograph on one page.
 
-    folder: the session's own, removed with it. photograph: the file in it. size_hw: of the upright photograph.
+    folder: the session's own, removed with it; its time of change is that of the last use. photograph: the file, in a
+    folder of its own in there, since it may have any name. size_hw: of the upright photograph.
     """
 
     folder: Path
@@ -68,6 +75,17 @@ class Session:
         """An empty folder for results, in the session's own."""
         return Path(tempfile.mkdtemp(prefix="layers-", dir=self.folder))
 
+    def keep_only(self, folder: Path) -> None:
+        """Remove all results but those in this folder of `new_folder`."""
+        for other in self.folder.glob("layers-*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def touch(self) -> None:
+        """The session is in use now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.folder)
+
     def end(self) -> None:
         """Remove the files."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -78,9 +96,10 @@ def open_session(uploaded: Path, folder: Path, *, max_pixels: int) -> tuple[Sess
 
     Raises InputError for a file that cannot be used; then nothing is kept.
     """
-    own = Path(tempfile.mkdtemp(prefix="session-", dir=folder))
+    own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
     try:
-        photograph = own / uploaded.name
+        photograph = own / "photograph" / uploaded.name
+        photograph.parent.mkdir()
         shutil.copyfile(uploaded, photograph)
         session = Session(own, photograph, (0, 0))
         image = session.image(max_pixels)
@@ -88,6 +107,14 @@ def open_session(uploaded: Path, folder: Path, *, max_pixels: int) -> tuple[Sess
         shutil.rmtree(own, ignore_errors=True)
         raise
     return replace(session, size_hw=(image.shape[0], image.shape[1])), image
+
+
+def end_old_sessions(folder: Path, seconds: float, *, spare: Collection[Path] = ()) -> None:
+    """Remove the sessions under `folder` that were not used for so long. spare: folders of those that stay."""
+    for own in folder.glob(f"{PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if own not in spare and time.time() - own.stat().st_mtime > seconds:
+                shutil.rmtree(own, ignore_errors=True)
 
 
 def preview(image: np.ndarray, path: Path) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +25,7 @@ from deocclude.web.drawing import Drawing, outline, read_drawing
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import summary, write_candidates, write_layers, zipped
-from deocclude.web.sessions import Session, open_session, preview, without_folder
+from deocclude.web.sessions import Session, end_old_sessions, open_session, preview, without_folder
 
 if TYPE_CHECKING:
     from deocclude.pipelines.scene import Scene, SceneDeoccluder
@@ -84,34 +85,47 @@ class Steps:
     def __init__(self, methods: Methods, limits: Limits, folder: Path) -> None:
         self._methods, self._limits, self._folder = methods, limits, folder
         self._running: dict[str, threading.Event] = {}
+        self._at_work: set[Path] = set()
 
     # --- finding people ---
 
     @in_sentences
-    def open(self, uploaded: str, preset: str, request: gr.Request, progress: gr.Progress = PROGRESS) -> list[Any]:
-        """A photograph was dropped: find everybody in it."""
-        return self._open(Path(uploaded), preset, request, progress)
+    def open(
+        self,
+        uploaded: str,
+        preset: str,
+        before: Session | None,
+        request: gr.Request,
+        progress: gr.Progress = PROGRESS,
+    ) -> list[Any]:
+        """A photograph was dropped: find everybody in it. It takes the place of the one before."""
+        return self._open(Path(uploaded), preset, before, request, progress)
 
     @in_sentences
-    def open_sample(self, preset: str, request: gr.Request, progress: gr.Progress = PROGRESS) -> list[Any]:
+    def open_sample(
+        self, preset: str, before: Session | None, request: gr.Request, progress: gr.Progress = PROGRESS
+    ) -> list[Any]:
         """The sample picture of `deocclude demo` instead of a photograph."""
         from deocclude.cli.demo import NAME, sample_picture
 
         path = self._folder / f"{NAME}.png"
         save_image(path, sample_picture(), overwrite=True)
-        return self._open(path, preset, request, progress)
+        return self._open(path, preset, before, request, progress)
 
-    def _open(self, uploaded: Path, preset: str, request: gr.Request, progress: Any) -> list[Any]:
+    def _open(
+        self, uploaded: Path, preset: str, before: Session | None, request: gr.Request, progress: Any
+    ) -> list[Any]:
         progress(0.1, desc="Opening the photograph")
         session, image = open_session(uploaded, self._folder, max_pixels=self._limits.pixels)
-        shown = preview(image, session.folder / "preview.jpg")
-        progress(0.3, desc="Looking for people")
-
-        def look(scenes: SceneDeoccluder) -> tuple[list[Person], bool]:
-            found = scenes.finder(image)[: self._limits.people]
-            return [scenes.deoccluder.with_found_joints(image, one) for one in found], _reads_joints(scenes)
-
-        people, reads_joints = self._run(request, preset, look)
+        try:
+            shown = preview(image, session.folder / "preview.jpg")
+            progress(0.3, desc="Looking for people")
+            people, reads_joints = self._look(session, image, preset, request)
+        except BaseException:
+            session.end()
+            raise
+        if before is not None:
+            before.end()
         session = session.with_people(people)
         value = {
             "picture": f"/gradio_api/file={shown}",
@@ -125,6 +139,16 @@ class Steps:
         }
         sections = [gr.update(visible=True), gr.update(visible=False)]
         return [session, value, _told(len(people), value["chosen"]), _everybody(session), *sections]
+
+    def _look(self, session: Session, image: np.ndarray, preset: str, request: gr.Request) -> tuple[list[Person], bool]:
+        """Everybody in the photograph, and whether the method reads joints."""
+
+        def look(scenes: SceneDeoccluder) -> tuple[list[Person], bool]:
+            found = scenes.finder(image)[: self._limits.people]
+            return [scenes.deoccluder.with_found_joints(image, one) for one in found], _reads_joints(scenes)
+
+        with self._in_use(session):
+            return self._run(request, preset, look)
 
     @in_sentences
     def point(
@@ -152,13 +176,14 @@ class Steps:
     ) -> list[Any]:
         """One more person, who is the chosen one."""
         session = _alive(session)
-        drawing = read_drawing(value, len(session.people))
+        drawing = read_drawing(value, len(session.people), self._limits)
         if len(session.people) >= self._limits.people:
             raise InputError(f"{self._limits.people} people are outlined already, and no more are taken here")
         image = session.image(self._limits.pixels)
-        person = self._run(
-            request, preset, lambda scenes: scenes.deoccluder.with_found_joints(image, look(scenes, image))
-        )
+        with self._in_use(session):
+            person = self._run(
+                request, preset, lambda scenes: scenes.deoccluder.with_found_joints(image, look(scenes, image))
+            )
         kept = [number for number, one in enumerate(session.people) if not is_same_person(one.mask, person.modal_mask)]
         session = session.only(kept).with_people([person])
         people = [*(value["people"][number] for number in kept), _drawn(person)]
@@ -193,7 +218,7 @@ class Steps:
     ) -> list[Any]:
         """Complete the person who was chosen."""
         session = _alive(session)
-        drawing = read_drawing(value, len(session.people))
+        drawing = read_drawing(value, len(session.people), self._limits)
         if drawing.chosen is None:
             raise InputError("click the person you mean first")
         control = Control(
@@ -203,7 +228,7 @@ class Steps:
             words=(words or "").strip() or None,
             reference=None if reference is None else self._reference(Path(reference)),
         )
-        wanted = Wanted(preset, [drawing.chosen], [control], extend, int(candidates), int(seed))
+        wanted = Wanted(preset, [drawing.chosen], [control], extend, int(candidates or 1), int(seed or 0))
         return self._complete(session, drawing, wanted, request, progress)
 
     @in_sentences
@@ -223,7 +248,7 @@ class Steps:
     ) -> list[Any]:
         """Complete everybody on the picture together. Words, box and reference are about one person: they go unused."""
         session = _alive(session)
-        drawing = read_drawing(value, len(session.people))
+        drawing = read_drawing(value, len(session.people), self._limits)
         everybody = list(range(len(session.people)))
         controls = [
             Control(joints=drawing.joints_of(person), leave_alone=drawing.left_alone(person, session.size_hw))
@@ -233,9 +258,8 @@ class Steps:
             gr.Warning("Words, box and reference belong to one person; for everybody together they are left out.")
         if not everybody:
             raise InputError("nobody is outlined yet; click on a person first")
-        return self._complete(
-            session, drawing, Wanted(preset, everybody, controls, extend, 1, int(seed)), request, progress
-        )
+        wanted = Wanted(preset, everybody, controls, extend, 1, int(seed or 0))
+        return self._complete(session, drawing, wanted, request, progress)
 
     def _complete(
         self, session: Session, drawing: Drawing, wanted: Wanted, request: gr.Request, progress: gr.Progress
@@ -252,12 +276,15 @@ class Steps:
             progress(0.3, desc="Completing")
             return complete(scenes, image, asked, self._limits)
 
-        scene = self._run(request, wanted.preset, work, seed=wanted.seed, num_candidates=wanted.num_candidates)
-        progress(0.8, desc="Writing the layers")
-        folder = session.new_folder()
-        written = write_layers(folder, scene, session.photograph)
-        views = _views(scene, folder, next(path for path in written if path.name == "person_1_cutout.png"))
-        archive = zipped(written, folder / f"{session.photograph.stem}_layers.zip")
+        with self._in_use(session):
+            scene = self._run(request, wanted.preset, work, seed=wanted.seed, num_candidates=wanted.num_candidates)
+            progress(0.8, desc="Writing the layers")
+            folder = session.new_folder()
+            layers = folder / "layers"  # apart from the rest, since they lie in a folder called as the photograph is
+            written = write_layers(layers, scene, session.photograph)
+            archive = zipped(written, layers / f"{session.photograph.stem}_layers.zip")
+            views = _views(scene, folder, written, session.photograph)
+            session.keep_only(folder)
         return [
             views,
             summary(scene),
@@ -277,7 +304,7 @@ class Steps:
         pictures, place = views.outlined if outlined else views.after, min(int(candidate), len(views.after)) - 1
         return (str(views.before), str(pictures[place])), str(views.cutouts[place])
 
-    # --- stopping ---
+    # --- stopping and forgetting ---
 
     def stop(self, request: gr.Request) -> Any:
         """Cancel was pressed: the network stops at its next layer."""
@@ -288,6 +315,20 @@ class Steps:
         """The page was closed: nobody waits for its result."""
         if stop := self._running.get(str(request.session_hash)):
             stop.set()
+
+    def sweep(self) -> None:
+        """Remove the sessions that nobody has used for too long."""
+        end_old_sessions(self._folder, self._limits.kept_seconds, spare=self._at_work)
+
+    @contextmanager
+    def _in_use(self, session: Session) -> Iterator[None]:
+        """Within the `with` block the session stays, however long it takes."""
+        self._at_work.add(session.folder)
+        try:
+            yield
+        finally:
+            session.touch()
+            self._at_work.discard(session.folder)
 
     def _run(self, request: gr.Request, preset: str, work: Callable[[SceneDeoccluder], Result], **draws: Any) -> Result:
         """What `work` makes of a preset's method, unless this page stops it."""
@@ -343,6 +384,7 @@ def _reads_joints(scenes: SceneDeoccluder) -> bool:
 def _alive(session: Session | None) -> Session:
     if session is None or not session.photograph.exists():
         raise InputError("this page has been open for too long; choose the photograph again")
+    session.touch()
     return session
 
 
@@ -358,12 +400,12 @@ def _box(text: str | None) -> tuple[int, int, int, int] | None:
     return x0, y0, x1, y1
 
 
-def _views(scene: Scene, folder: Path, cutout: Path) -> Views:
+def _views(scene: Scene, folder: Path, layers: list[Path], photograph: Path) -> Views:
     """What the result can show, written to a folder. Candidates are there where one person was completed."""
     pictures: tuple[np.ndarray, ...] = (scene.rgb,)
-    cutouts = [cutout]
+    cutouts = [path for path in layers if path.name == "person_1_cutout.png"]
     if len(scene.people) == 1 and len(scene.people[0].candidates) > 1:
-        pictures, cutouts = scene.people[0].candidates, write_candidates(folder, scene)
+        pictures, cutouts = scene.people[0].candidates, write_candidates(folder, scene, photograph)
     invented = np.any([person.invisible_mask for person in scene.people], axis=0)
     line = line_round(invented, width=max(1, round(max(invented.shape) / 600)))
     after, outlined = [], []
