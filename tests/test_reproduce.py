@@ -11,7 +11,7 @@ from deocclude.cli.main import main
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSetWriter
 from deocclude.errors import InputError
 from deocclude.evaluation.ablations import read_ablations
-from deocclude.evaluation.beside_paper import beside_paper, order_lines
+from deocclude.evaluation.beside_paper import beside_paper, differing_sets, order_lines
 from deocclude.evaluation.formats import latex
 from deocclude.evaluation.paper_order import paper_orders, paper_set_for
 from deocclude.evaluation.papers import TABLES
@@ -160,6 +160,14 @@ def test_ours_stand_beside_the_papers(results: Path) -> None:
     assert cells["#4 + J_sub"]["n, bench"] == f"{NUM_PEOPLE} × 3"
     assert cells["oracle-joints (not in the paper)"]["mIoU-inv, paper, ahp-real"] == "–"
     assert "mask L1, ours, bench" not in heads  # nobody scored it
+
+
+def test_rows_of_different_sets_of_one_name_are_told(results: Path) -> None:
+    for row, sha256 in {"mask-1": "one", "mask-3": "one", "mask-4": "two"}.items():
+        write_json(results / "a-table-3" / row / "seed0" / "scores.json", {"settings": {"manifest_sha256": sha256}})
+    runs = read_runs(results, TABLE_3)
+    assert differing_sets(runs[:2]) == [] and "not all rows on bench" in differing_sets(runs)[0]
+    assert "**not all rows on bench" in report_text(results, results / "results.md")
 
 
 def test_latex_is_escaped() -> None:

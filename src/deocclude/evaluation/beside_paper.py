@@ -84,6 +84,20 @@ def not_here(runs: Sequence[Runs]) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def differing_sets(runs: Sequence[Runs]) -> list[str]:
+    """Sentences about sets of one name that were not the same people for all rows: such rows must not be compared."""
+    versions: dict[str, set[str]] = {}
+    for one in runs:
+        for summary in one.summaries:
+            if sha256 := (summary.get("settings") or {}).get("manifest_sha256"):
+                versions.setdefault(one.set_name, set()).add(sha256)
+    return [
+        f"not all rows on {set_name} are of the same version of it; run the older ones again"
+        for set_name, found in versions.items()
+        if len(found) > 1
+    ]
+
+
 def order_lines(table: Table, runs: Sequence[Runs], style: Format = "markdown") -> list[str]:
     """For each answer about the paper's order: yes or no, and a table of its steps. Empty where there is none."""
     lines: list[str] = []

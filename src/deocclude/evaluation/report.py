@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deocclude.evaluation.ablations import read_ablations, scale_and_cost
-from deocclude.evaluation.beside_paper import beside_paper, not_here, order_lines, our_cell
+from deocclude.evaluation.beside_paper import beside_paper, differing_sets, not_here, order_lines, our_cell
 from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, SHARES_TABLE, UNKNOWN
 from deocclude.evaluation.formats import markdown
 from deocclude.evaluation.papers import TABLES
@@ -107,6 +107,7 @@ def _bench_parts(bench: Sequence[Runs]) -> Iterator[str]:
 def _not_here(runs: Sequence[Runs]) -> Iterator[str]:
     if sentences := not_here(runs):
         yield "*Not here*: " + " · ".join(sentences)
+    yield from (f"**{sentence}**" for sentence in differing_sets(runs))
 
 
 def _means_table(rows: Sequence[Runs], keys: Sequence[str], *, pooled: Sequence[str] = ()) -> str:
