@@ -189,12 +189,14 @@ def scale_and_cost(table: Table, runs: Sequence[Runs]) -> str:
         if trainings
         else ""
     )
-    seeds = sorted({one.num_seeds for one in runs})
+    counts = sorted({one.num_seeds for one in runs})
+    seeds = f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} a row"
+    alone = " With one seed the intervals do not know how much two trainings differ." if counts[0] == 1 else ""
     return (
         f"*Trained small* by `deocclude ablate` on CCP train under COCO train objects: "
-        f"{' '.join(SCALES[table.folder].split())}.{cost}; {' or '.join(map(str, seeds))} seeds a row; "
+        f"{' '.join(SCALES[table.folder].split())}.{cost}; {seeds}; "
         f"networks and predictions made at commit {', '.join(commits)} on {', '.join(machines)}. "
-        "So little training says which row learns faster, which need not be which is best in the end."
+        f"So little training says which row learns faster, which need not be which is best in the end.{alone}"
     )
 
 
@@ -261,7 +263,7 @@ def keep_trial(name: str, seed: int, places: Places) -> None:
     for table, rows in TABLES.items():
         for row in (row for row, trial in rows.items() if trial == name):
             folder = row_folder(places.results / FOLDER, PAPERS[table], row, set_name) / f"seed{seed}"
-            keep_scores(predictions, folder)
+            keep_scores(predictions, folder, columns=PAPERS[table].columns)
             write_json(folder / TRAINING_JSON, _cost(name, seed, places))
 
 

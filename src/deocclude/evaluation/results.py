@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ from deocclude.metrics.resampling import interval_of, resampled_means
 
 TRAINING_JSON = "training.json"
 _SEED = re.compile(r"seed\d+")
-_COUNTS = tuple(f"{column}_{count}" for column in POOLED_COLUMNS for count in ("intersection", "union"))
-_KEPT = ("id", "photograph", "occlusion_ratio", *COLUMNS, *_COUNTS)
+_PERSON = ("id", "photograph", "occlusion_ratio")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,18 +104,22 @@ def row_folder(results: Path, table: Table, row: str, set_name: str = BENCH_SET)
     return folder if set_name == BENCH_SET else folder / set_name
 
 
-def keep_scores(predictions: Path, folder: Path) -> None:
-    """Write a folder of results from scored predictions: without the columns that no table prints or nobody has.
+def keep_scores(predictions: Path, folder: Path, *, columns: Collection[str] = tuple(COLUMNS)) -> None:
+    """Write a folder of results from scored predictions, without the columns that nobody has.
 
-    Raises InputError where the predictions are not scored.
+    columns: what is kept; by default all that tables print. Raises InputError where the predictions are not scored.
     """
     rows, summary = read_rows(predictions / SCORES_CSV), read_scores(predictions)
-    columns = [key for key in _KEPT if key in rows[0] and any(row[key] == row[key] for row in rows)]
-    columns = [key for key in columns if not key.startswith("modal_iou_") or "modal_iou" in columns]
+    for facts in ("set_figures", "unavailable"):
+        summary[facts] = {key: value for key, value in summary.get(facts, {}).items() if key in columns}
+    known = {key for key in rows[0] if any(row[key] == row[key] for row in rows)}
+    pooled = [key for key in POOLED_COLUMNS if key in columns and key in known]
+    counts = [f"{key}_{count}" for key in pooled for count in ("intersection", "union")]
+    kept = [key for key in (*_PERSON, *columns, *counts) if key in known]
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / SCORES_CSV, [{key: _whole(row[key]) for key in columns} for row in rows])
-    summary["overall"] = _of_columns(summary["overall"], columns)
-    summary["by_ratio"] = {name: _of_columns(part, columns) for name, part in summary["by_ratio"].items()}
+    write_rows(folder / SCORES_CSV, [{key: _whole(row[key]) for key in kept} for row in rows])
+    summary["overall"] = _of_columns(summary["overall"], kept)
+    summary["by_ratio"] = {name: _of_columns(part, kept) for name, part in summary["by_ratio"].items()}
     write_json(folder / SCORES_JSON, summary)
 
 
