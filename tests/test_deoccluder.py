@@ -245,9 +245,9 @@ def test_calls_that_cannot_work() -> None:
         with_fakes()(photograph())
     for wrong, sentence in (
         (mask[:-1], "96 x 63"),
-        (~mask, "inverted"),
+        ((~mask).astype(np.uint8), "inverted"),
         (mask & False, "empty"),
-        (mask | True, "full"),
+        (np.ones(mask.shape, np.uint8), "full"),
     ):
         with pytest.raises(InputError, match=sentence):
             with_fakes()(image, wrong)

@@ -466,4 +466,4 @@ def require_all(names: Iterable[str]) -> None:
     """Raises InputError, naming all of them, where weights are not on this machine."""
     missing = [spec for spec in map(weight_spec, dict.fromkeys(names)) if local_path(spec) is None]
     if missing:
-        raise InputError(";\n".join(map(missing_sentence, missing)))
+        raise InputError("; ".join(map(missing_sentence, missing)))
