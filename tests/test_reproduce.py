@@ -48,7 +48,9 @@ def results(tmp_path: Path) -> Path:
     for row, mean in {"0": 0.50, "4": 0.56, "8": 0.60, "16": 0.58, "32": 0.54}.items():
         folder = tmp_path / "ablations" / "a-table-C" / row / "seed0"
         write_run(folder, mean, seed=int(row))
-        write_json(folder / "training.json", {"steps": 400, "batch_size": 8, "seconds": 240 + int(row)})
+        write_json(
+            folder / "training.json", {"steps": 400, "batch_size": 8, "sizes": [64, 96], "seconds": 240 + int(row)}
+        )
     return tmp_path
 
 
@@ -311,7 +313,7 @@ def test_the_report_has_what_was_measured_and_what_is_missing(results: Path, tmp
     assert "The true modal mask: feedforward minus convex hull, mean colour" in text
     assert (
         "### `a-table-3`" in text
-        and "400 steps of 8 people each, 4 to 5 minutes (median 4)" in text
+        and "400 steps of 8 people at 64 or 96 pixels each, 4 to 5 minutes (median 4)" in text
         and "**No**" in text
     )
     assert "| `a-table-2`" in text and str(tmp_path) not in text

@@ -153,12 +153,13 @@ have: joints read off the labels, and the other weightings of the templates."""
 
 
 _A_SCALE = """U_mask a quarter as wide, without F and T, 9 joints between each pair, BCE and AdamW where the row says
-nothing else, on crops of 128 and 256 pixels; tested with the true modal mask and the shipped segmenter's joints"""
+nothing else; tested with the true modal mask and the shipped segmenter's joints"""
 _B_MASK_SCALE = """the compact network (32 channels at stride 4) with AdamW, a perceptual loss by EfficientNet-Lite0 in
-place of VGG, on crops of 128 and 256 pixels; templates weighed by the paper's 1/D but in the rows all-softmax-l2 (ours)
+place of VGG; templates weighed by the paper's 1/D but in the rows all-softmax-l2 (ours)
 and all-inner-softmax (as the authors' code does); tested on the picture alone"""
 _B_CONTENT_SCALE = """the compact network (w is 1 in the rows of single streams) with AdamW, without the adversary, a
-perceptual loss by EfficientNet-Lite0 in place of VGG, on crops of 128 and 256 pixels; tested with both true masks"""
+perceptual loss by EfficientNet-Lite0 in place of VGG, and the labels' parsing; tested with both true masks and stage
+1's parsing"""
 SCALES = {
     **dict.fromkeys(("a-table-3", "a-table-C", "a-table-E", "a-table-F"), _A_SCALE),
     "a-table-G": f"{_A_SCALE}, with the row's optimiser in place of AdamW",
@@ -178,7 +179,12 @@ def read_ablations(results: Path, table: Table) -> list[Runs]:
 def scale_and_cost(table: Table, runs: Sequence[Runs]) -> str:
     """One paragraph about small networks: what they are, how long they were trained, by which code, on what machine."""
     trainings = [training for one in runs for training in one.trainings if training]
-    made = sorted({f"{one['steps']} steps of {one['batch_size']} people" for one in trainings})
+    made = sorted(
+        {
+            f"{one['steps']} steps of {one['batch_size']} people at {' or '.join(map(str, one['sizes']))} pixels"
+            for one in trainings
+        }
+    )
     minutes = [training["seconds"] / 60 for training in trainings]
     summaries = [summary for one in runs for summary in one.summaries]
     commits = sorted({(summary.get("commit") or "unknown")[:12] for summary in summaries})
@@ -273,9 +279,8 @@ def _cost(name: str, seed: int, places: Places) -> dict[str, object]:
     training = json.loads((run / "run.json").read_text("utf-8"))["training"]
     with (run / "losses.csv").open(newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)][-1]
-    steps, batch_size = training["steps"], training["batch_size"]
-    options = list(_trained(name).options)
-    return {"options": options, "steps": steps, "batch_size": batch_size, "seconds": round(seconds)}
+    made_with = {key: training[key] for key in ("steps", "batch_size", "sizes")}
+    return {"options": list(_trained(name).options), **made_with, "seconds": round(seconds)}
 
 
 def _check_same_options(run: Path, options: Sequence[str]) -> None:
