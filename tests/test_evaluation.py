@@ -263,6 +263,29 @@ def test_the_true_amodal_mask_reaches_the_rgb_stage(people: OcclusionSet, tmp_pa
         Protocol(modal="predicted", amodal="true")
 
 
+class RaggedHull(ConvexHullMask):
+    """Sure of the hull with a sliver on its right, and not of the first rows of the visible part."""
+
+    def __call__(self, image, modal_mask, *, joints=None, refine_modal=False) -> MaskCompletion:
+        known = super().__call__(image, modal_mask)
+        probability = known.amodal_probability.roll(1, dims=3).maximum(known.amodal_probability)
+        probability[:, :, 8:11] = 0
+        return MaskCompletion(modal_mask, (probability >= 0.5) | modal_mask, probability)
+
+
+def test_raw_keeps_what_the_stages_said(people: OcclusionSet, tmp_path: Path) -> None:
+    sample, cleaned, raw = people[2], PredictionFolder(tmp_path / "cleaned"), PredictionFolder(tmp_path / "raw")
+    for folder, protocol in ((cleaned, Protocol()), (raw, Protocol(raw=True))):
+        predict(method(RaggedHull(SIDE)), people, folder, protocol)
+    mask, own = (folder.read(sample.id, (SIDE, SIDE)).amodal_mask for folder in (cleaned, raw))
+
+    assert (sample.modal <= mask).all() and not mask[32:38, 34].any(), "the modal mask is joined, slivers are dropped"
+    assert not own[:11].any() and own[32:38, 34].all(), "rows 8 to 10 are visible, column 34 is the sliver"
+    assert scored(cleaned, people)["overall"]["iou_mean"] > scored(raw, people)["overall"]["iou_mean"]
+    with pytest.raises(InputError, match="other raw"):
+        predict(method(RaggedHull(SIDE)), people, raw, Protocol())
+
+
 # --- bad people ---------------------------------------------------------------------------------------------
 
 

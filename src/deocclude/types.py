@@ -119,6 +119,13 @@ class Deocclusion:
         return masks.invisible_mask(self.modal_mask, self.amodal_mask)
 
     @property
+    def own_mask(self) -> np.ndarray:
+        """The mask stage's own amodal mask, bool (H, W), as the papers score it: slivers along the contour are in it,
+        and the modal mask may stick out.
+        """
+        return self.amodal_probability >= 0.5
+
+    @property
     def occlusion_ratio(self) -> float:
         """Share of the person that was hidden, in [0, 1]."""
         return masks.occlusion_ratio(self.modal_mask, self.amodal_mask)

@@ -40,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told.add_argument(
         "--true-joints", action="store_true", help="the labels' joints, from the set's joints.json: no method has them"
     )
-    told.add_argument(
-        "--raw", action="store_true", help="keep the RGB stage's own picture, visible pixels included, as the papers do"
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep the stages' own mask and picture (visible pixels included), as the papers do",
     )
     add_method_arguments(parser)
     parser.add_argument(

@@ -80,8 +80,8 @@ class PredictionFolder:
         return self._amodal(person_id).exists() and (not with_modal or self._modal(person_id).exists())
 
     def write(self, person_id: str, result: Deocclusion, *, with_modal: bool, raw: bool = False) -> None:
-        """Write one person's files, replacing older ones. raw: the RGB stage's own picture instead of the composite."""
-        rgb = result.own_picture if raw else result.rgb
+        """Write one person's files, replacing older ones. raw: the stages' own mask and picture."""
+        amodal_mask, rgb = (result.own_mask, result.own_picture) if raw else (result.amodal_mask, result.rgb)
         assert rgb is not None, "a Deoccluder keeps the stage's own picture"
         self._forget_candidates(person_id)
         pictures = {self.root / "rgb" / f"{person_id}.webp": rgb}
@@ -92,7 +92,7 @@ class PredictionFolder:
             save_image(path, picture, overwrite=True)
         if with_modal:
             save_image(self._modal(person_id), result.modal_mask, overwrite=True)
-        save_image(self._amodal(person_id), result.amodal_mask, overwrite=True)
+        save_image(self._amodal(person_id), amodal_mask, overwrite=True)
 
     def forget(self, person_ids: Iterable[str]) -> None:
         """Remove these people's predictions, the record, and the scores, which are of what is removed."""

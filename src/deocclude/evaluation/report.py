@@ -22,7 +22,7 @@ from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_iou
 from deocclude.metrics.paired import paired_difference
 
 _OURS = {"given": "given-feedforward", "picture": "picture-feedforward", "true": "true-feedforward"}
-_PASTED = ("true-feedforward", "true-feedforward-raw")
+_RAW = "-raw"
 _PAIRED = ("invisible_iou", "content_l1", "rgb_l1", "psnr", "feature_distance_efficientnet_lite0")
 _BY_RATIO = ("iou", "invisible_iou", "content_l1", "psnr")
 
@@ -39,8 +39,8 @@ picture. A person in whom a column is undefined (nothing hidden, or no such pict
 carry are not scored. *KID* is ± its spread over random subsets of the pictures.
 
 Every method goes through the steps of `deocclude run`: slivers along the contour of its mask are dropped, the modal
-mask is joined to it, and its colours are drawn towards the visible ones beside them. A floor stands higher here than
-the bare method would."""
+mask is joined to it, and its colours are drawn towards the visible ones beside them. Rows with `--raw` are scored as
+the stages gave them, visible pixels included."""
 
 
 def write_report(results: Path, path: Path) -> list[Path]:
@@ -156,16 +156,17 @@ def _paired_parts(bench: Sequence[Runs]) -> Iterator[str]:
     lines: list[list[str]] = []
     for told, title in TOLD.items():
         ours = by_name.get(_OURS[told])
-        others = [runs for runs in _told(bench, told) if "feedforward" not in runs.row]
+        others = [runs for runs in _told(bench, told) if "feedforward" not in runs.row and _RAW not in runs.row]
         if ours is not None and others:
             lines += _paired_lines(ours, others, title)
-    if pasted := [by_name[name] for name in _PASTED if name in by_name]:
-        lines += _paired_lines(pasted[0], pasted[1:], TOLD["true"])
+        for runs in _told(bench, told):
+            if (bare := by_name.get(runs.row + _RAW)) is not None:
+                lines += _paired_lines(runs, [bare], title)
     if lines:
         yield "### Person by person"
         yield (
             "Ours against the best, in each column, of the methods that learned nothing; "
-            "last, with the visible pixels pasted back against without."
+            "then, with the steps of `deocclude run` against without (`--raw`)."
         )
         yield markdown(["told; compared", "column", "mean difference", "95 %", "better", "worse", "n"], lines)
 

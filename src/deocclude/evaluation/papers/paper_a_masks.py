@@ -9,6 +9,7 @@ from deocclude.evaluation.papers.tables import (
     AHP_SYN,
     COCOA_40,
     FLOOR,
+    RAW,
     TRAINED,
     Curve,
     Figures,
@@ -19,8 +20,8 @@ from deocclude.evaluation.papers.tables import (
 
 COLUMNS = ("iou", "invisible_iou", "mask_l1")
 JUDGED = (("invisible_iou", "invisible_iou"),)
-U_MASK = Method(preset="mask-4", weights=("mask-4",))
-TRAINED_U_MASK = Method(preset="mask-4", mask_stage=TRAINED, weights=("dpmesh", "vitpose"))
+U_MASK = Method(preset="mask-4", options=RAW, weights=("mask-4",))
+TRAINED_U_MASK = Method(preset="mask-4", mask_stage=TRAINED, options=RAW, weights=("dpmesh", "vitpose"))
 
 
 def _masks(iou: float, invisible_iou: float, mask_l1: float) -> Figures:
@@ -28,11 +29,11 @@ def _masks(iou: float, invisible_iou: float, mask_l1: float) -> Figures:
     return {"iou": round(iou / 100, 4), "invisible_iou": round(invisible_iou / 100, 4), "mask_l1": mask_l1}
 
 
-SSSD_MASK = Method(mask_stage="sssd", rgb_stage="copy-input", weights=("sssd-mask",))
+SSSD_MASK = Method(mask_stage="sssd", rgb_stage="copy-input", options=RAW, weights=("sssd-mask",))
 
 
 def _stage(name: str) -> Method:
-    return Method(mask_stage=name, rgb_stage="copy-input", weights=(name,))
+    return Method(mask_stage=name, rgb_stage="copy-input", options=RAW, weights=(name,))
 
 
 def _real(
@@ -44,14 +45,16 @@ def _real(
     test: tuple[str, ...] = (),
 ) -> Row:
     """A row of AHP real that is U_mask trained with these options, and tested with those of `test`."""
-    options, method = ("mask-completion", "--family", "diffusion", *training), replace(TRAINED_U_MASK, options=test)
+    options = "mask-completion", "--family", "diffusion", *training
+    method = replace(TRAINED_U_MASK, options=(*RAW, *test))
     return Row(name=name, title=title, paper={AHP_REAL: _masks(*figures)}, method=method, training=options, x=x)
 
 
+REFINED = ("--modal", "predicted", "--refine-modal")
 HUMAN_DO = Method(
     mask_stage="feedforward-paper",
     rgb_stage="copy-input",
-    options=("--modal", "predicted", "--refine-modal"),
+    options=(*RAW, *REFINED),
     weights=("mask-completion-paper",),
 )
 """Paper B finds the person and refines the mask itself, as its own figures in the table have it."""
@@ -111,7 +114,7 @@ TABLE_3 = Table(
             name=f"mask-{number}",
             title=f"#{number} {title}",
             paper={AHP_REAL: _masks(*figures)},
-            method=Method(preset=f"mask-{number}", weights=(f"mask-{number}",)),
+            method=Method(preset=f"mask-{number}", options=RAW, weights=(f"mask-{number}",)),
         )
         for number, title, figures in (
             (1, "modal mask alone", (92.3, 58.8, 0.077)),

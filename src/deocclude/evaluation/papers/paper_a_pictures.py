@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deocclude.evaluation.papers.paper_a_masks import HUMAN_DO, TABLE_1
-from deocclude.evaluation.papers.tables import AHP_REAL, AHP_SYN, FLOOR, KID, THUMAN, Curve, Figures, Method, Row, Table
+from deocclude.evaluation.papers.tables import (
+    AHP_REAL,
+    AHP_SYN,
+    FLOOR,
+    KID,
+    RAW,
+    THUMAN,
+    Curve,
+    Figures,
+    Method,
+    Row,
+    Table,
+)
 
 COLUMNS = ("rgb_l1", "fid_inception_v3", *KID, "lpips_alexnet", "psnr")
 HUMAN_DO_PICTURES = replace(HUMAN_DO, rgb_stage="feedforward-paper", weights=("feedforward-paper",))
-RAW = ("--raw",)
-"""The paper scores the network's own picture, visible pixels included."""
 
 
 def _pictures(l1: float, fid: float, lpips: float | None = None, psnr: float | None = None) -> Figures:
@@ -44,7 +54,7 @@ TABLE_2 = Table(
             name="human-do",
             title="Human DO (paper B) †",
             paper={AHP_REAL: _pictures(0.0617, 19.49), AHP_SYN: _pictures(0.0519, 13.85)},
-            method=replace(HUMAN_DO_PICTURES, options=(*HUMAN_DO.options, *RAW)),
+            method=HUMAN_DO_PICTURES,
         ),
         Row(
             name="amodal",

@@ -20,6 +20,8 @@ SETS = {
 Figures = Mapping[str, float]
 KID = ("kid_inception_v3", "kid_efficientnet_lite0")
 """Beside every FID, which on so few pictures is biased; no paper gives it."""
+RAW = ("--raw",)
+"""The papers score what the networks say: the mask as it is, the whole picture with its visible pixels."""
 TRAINED = "{trained}"
 TEMPLATES = "{templates}"
 """In a row's options: the weights that its training makes, and the pose templates of `deocclude templates`."""
