@@ -26,7 +26,8 @@ class MaskCompletionConfig:
     stride: int = 1
     """Side of the pixel block that the stem turns into one cell; 1 is the paper, which works at full resolution."""
     modal_branch: bool = True
-    """Refine the modal mask first (Table 4); without it the amodal branch sees picture and initial mask alone."""
+    """Predict the modal mask (Table 4). The baseline without it has both hourglasses too (section 5.3): the second one
+    reads the first one's features, and the initial mask in place of the refined one."""
     parsing: bool = True
     """Parsing heads on both branches (Table 4)."""
     num_templates: int = 64
@@ -36,9 +37,9 @@ class MaskCompletionConfig:
     template_weighting: Weighting = "softmax_l2"
     """How templates are weighted; `inverse_l2` is the paper to the letter."""
     amodal_sees_modal: bool = True
-    """The amodal branch reads the refined modal mask (Eq. 2)."""
+    """The second hourglass reads the refined modal mask (Eq. 2)."""
     amodal_sees_image: bool = True
-    """The amodal branch reads the picture again (the authors' code)."""
+    """The second hourglass reads the picture again (the authors' code)."""
 
     def __post_init__(self) -> None:
         if self.base_channels < 1 or self.stride < 1 or self.num_templates < 0:
@@ -173,14 +174,11 @@ class MaskCompletionNetwork(nn.Module):
         if stride > 1:
             self.stem = nn.Conv2d(4, channels, 2 * stride, stride=stride, padding=stride // 2)
             in_channels = channels
-        amodal_channels = in_channels
+        self.modal_hourglass = Hourglass(in_channels, channels)
         if config.modal_branch:
-            self.modal_hourglass = Hourglass(in_channels, channels)
             self.modal_head = MaskHead(channels, 16, parsing=config.parsing, templates=False, stride=stride)
-            image_channels = 3 if stride == 1 else channels
-            amodal_channels = (
-                channels + config.amodal_sees_modal * stride**2 + config.amodal_sees_image * image_channels
-            )
+        image_channels = 3 if stride == 1 else channels
+        amodal_channels = channels + config.amodal_sees_modal * stride**2 + config.amodal_sees_image * image_channels
         self.amodal_hourglass = Hourglass(amodal_channels, channels)
         has_templates = config.num_templates > 0
         self.amodal_head = MaskHead(channels, 32, parsing=config.parsing, templates=has_templates, stride=stride)
@@ -193,13 +191,13 @@ class MaskCompletionNetwork(nn.Module):
         """image (B, 3, H, W) in [0, 1]; initial_modal_mask (B, 1, H, W) in [0, 1]; H and W multiples of 16 strides."""
         signed_image = image * 2 - 1
         picture = self.stem(torch.cat([signed_image, initial_modal_mask], dim=1))
+        features = self.modal_hourglass(picture)
         modal = modal_parsing = None
-        modal_probability, amodal_input = initial_modal_mask, picture
+        modal_probability = initial_modal_mask
         if self.config.modal_branch:
-            features = self.modal_hourglass(picture)
             modal, modal_parsing = self.modal_head(features)
             modal_probability = modal.sigmoid()
-            amodal_input = self._amodal_input(features, modal_probability, signed_image, picture)
+        amodal_input = self._amodal_input(features, modal_probability, signed_image, picture)
         amodal_features = self.amodal_hourglass(amodal_input)
         amodal, amodal_parsing = self.amodal_head(
             amodal_features, self._template_features(modal_probability, amodal_features)
@@ -207,7 +205,7 @@ class MaskCompletionNetwork(nn.Module):
         return MaskLogits(modal, amodal, modal_parsing, amodal_parsing)
 
     def _amodal_input(self, features: Tensor, modal: Tensor, signed_image: Tensor, picture: Tensor) -> Tensor:
-        """F_m, the soft refined modal mask (Eq. 2) and the picture, at the resolution of the features."""
+        """F_m, the soft modal mask (Eq. 2) and the picture, at the resolution of the features."""
         joined = [features]
         if self.config.amodal_sees_modal:
             joined.append(F.pixel_unshuffle(modal, self.config.stride))
