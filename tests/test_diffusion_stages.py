@@ -165,7 +165,7 @@ def test_every_preset_keeps_the_laws(name: str) -> None:
     assert len(result.candidates) == 1 and np.array_equal(result.candidates[0], result.rgb)
     own = result.own_picture
     assert own is not None and own.shape == image.shape and own.dtype == np.uint8
-    assert (own[~result.amodal_mask] == 255).all() and not (own[result.amodal_mask] == 255).all()
+    assert (own[~(result.amodal_mask | result.own_mask)] == 255).all() and not (own[result.amodal_mask] == 255).all()
 
 
 @pytest.mark.parametrize("name", TINY_PRESETS)

@@ -277,10 +277,12 @@ def test_raw_keeps_what_the_stages_said(people: OcclusionSet, tmp_path: Path) ->
     sample, cleaned, raw = people[2], PredictionFolder(tmp_path / "cleaned"), PredictionFolder(tmp_path / "raw")
     for folder, protocol in ((cleaned, Protocol()), (raw, Protocol(raw=True))):
         predict(method(RaggedHull(SIDE)), people, folder, protocol)
-    mask, own = (folder.read(sample.id, (SIDE, SIDE)).amodal_mask for folder in (cleaned, raw))
+    (mask, _), (own, picture) = ((one.amodal_mask, one.rgb) for one in
+                                 (folder.read(sample.id, (SIDE, SIDE)) for folder in (cleaned, raw)))  # fmt: skip
 
     assert (sample.modal <= mask).all() and not mask[32:38, 34].any(), "the modal mask is joined, slivers are dropped"
     assert not own[:11].any() and own[32:38, 34].all(), "rows 8 to 10 are visible, column 34 is the sliver"
+    assert (picture[own] < 255).all(axis=1).all() and (picture[0] == 255).all(), "painted inside, white outside"
     assert scored(cleaned, people)["overall"]["iou_mean"] > scored(raw, people)["overall"]["iou_mean"]
     with pytest.raises(InputError, match="other raw"):
         predict(method(RaggedHull(SIDE)), people, raw, Protocol())

@@ -100,8 +100,8 @@ class Deocclusion:
     joints: BODY_25, float32 (25, 3) of x, y, confidence; None where nobody looked for them.
     facts: how it was made (method, weights' hash, seed, seconds): what the JSON says beside the masks.
     candidates: every picture a stage drew, like `rgb`, which is the first of them.
-    own_picture: the RGB stage's own picture of the whole person on white, visible pixels included, uint8 (H, W, 3), as
-        the papers score it.
+    own_picture: the RGB stage's own picture of the whole person (amodal and own mask) on white, visible pixels
+        included, uint8 (H, W, 3), as the papers score it.
     """
 
     rgb: np.ndarray

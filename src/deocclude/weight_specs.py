@@ -124,8 +124,13 @@ _ALL = (
     _trained("u-mask-3", "the same, no sub-joints", "mask-completion --family diffusion --design mask-3"),
     _trained("u-one-stage", "one U-Net for mask and picture", "mask-completion --family diffusion --design one-stage"),
     _trained("u-rgb", "a U-Net for the picture", "rgb-completion --family diffusion"),
-    _trained("mask-completion-paper", "paper B's stage 1", "mask-completion --config paper", 54_000_000),
-    _trained("rgb-completion-paper", "paper B's stage 2", "rgb-completion --config paper", 56_000_000),
+    _trained(
+        "mask-completion-paper",
+        "paper B's stage 1",
+        "mask-completion --config paper-inverse-l2 --losses paper --templates FILE",
+        54_000_000,
+    ),
+    _trained("rgb-completion-paper", "paper B's stage 2", "rgb-completion --config paper --losses paper", 56_000_000),
     # huggingface.co/cvlab/pix2gestalt-weights: the file's page at e10cb0b7e874 (size, sha256), "License: cc-by-nc-4.0".
     # The hub has it as a pickle only: converted, not downloaded.
     _converted(

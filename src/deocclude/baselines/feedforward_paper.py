@@ -26,9 +26,12 @@ def load_mask_completer(*, device: torch.device, dtype: torch.dtype) -> feedforw
     path = require("mask-completion-paper")
     stage = feedforward.load_mask_completer(path, device=device, dtype=dtype)
     config: MaskCompletionConfig = stage.network.config  # type: ignore[assignment]
-    # How many templates there are is up to who trains.
+    # How many templates there are, and how they are weighted, is up to who trains.
     paper = replace(
-        MASK_COMPLETION_PRESETS["paper"], num_templates=config.num_templates, template_size=config.template_size
+        MASK_COMPLETION_PRESETS["paper"],
+        num_templates=config.num_templates,
+        template_size=config.template_size,
+        template_weighting=config.template_weighting,
     )
     return _as_paper(stage, config, paper, str(path))
 

@@ -111,7 +111,7 @@ def _run_job(job: Job, args: argparse.Namespace) -> int:
 
 
 def _print_table(table: Table, places: Places, args: argparse.Namespace) -> None:
-    from deocclude.evaluation.ablations import read_ablations, scale_and_cost
+    from deocclude.evaluation.ablations import read_ablations, read_floor, scale_and_cost
     from deocclude.evaluation.beside_paper import beside_paper, differing_sets, not_here, order_lines
     from deocclude.evaluation.formats import plain_text
     from deocclude.evaluation.results import read_runs
@@ -120,8 +120,10 @@ def _print_table(table: Table, places: Places, args: argparse.Namespace) -> None
     for some in [one for one in (runs, small) if one] or [runs]:
         notes = [table.note] if table.note else []
         notes += [scale_and_cost(table, small)] if some is small else []
+        beside = read_floor(places.results, table) if some is small else []
         notes += [*(f"not here: {sentence}" for sentence in not_here(some)), *differing_sets(some)]
-        print("\n\n".join([beside_paper(table, some, args.format), *(plain_text(one, args.format) for one in notes)]))
+        text = beside_paper(table, [*some, *beside], args.format)
+        print("\n\n".join([text, *(plain_text(one, args.format) for one in notes)]))
         if lines := order_lines(table, some, args.format):
             print("\n" + "\n".join(lines))
         print()

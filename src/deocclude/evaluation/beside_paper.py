@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from deocclude.evaluation.columns import COLUMNS, UNKNOWN, Column
 from deocclude.evaluation.formats import Format, plain_text, table_text
 from deocclude.evaluation.paper_order import PaperOrder, paper_orders
+from deocclude.evaluation.papers.bench import BENCH
 from deocclude.evaluation.papers.tables import Table
 from deocclude.evaluation.results import Runs
 
@@ -22,7 +23,7 @@ _M_COLUMNS = {
 
 
 def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown") -> str:
-    """One row for each of the paper's, then rows of ours that it does not have.
+    """One row for each of the paper's, then rows of ours that it does not have, or that are the bench's.
 
     First the paper's columns on each of its sets, then ours on each of our sets, with the 95 % interval of those that
     decide about the order; n is people × seeds. Columns that neither has are left out.
@@ -51,7 +52,7 @@ def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown")
     by_place = {(one.row, one.set_name): one for one in runs}
     is_papers = any(row.paper for row in table.rows)
     titles = {row.name: row.title if is_papers else row.name for row in table.rows}
-    titles |= {one.row: f"{one.row} (not in the paper)" for one in runs if one.row not in titles}
+    titles |= {one.row: _title_of_ours(one.row) for one in runs if one.row not in titles}
     rows = []
     for name, title in titles.items():
         row = table.row(name)
@@ -61,6 +62,11 @@ def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown")
             cells.append(our_cell(by_place.get((name, set_name)), column, interval=column.key in judged))
         rows.append([title, *cells, *(_people(by_place.get((name, set_name))) for set_name in our_sets)])
     return table_text(heads, rows, style)
+
+
+def _title_of_ours(name: str) -> str:
+    row = BENCH.row(name)
+    return f"{name} (not in the paper)" if row is None else f"{row.title} (from the bench)"
 
 
 def our_cell(runs: Runs | None, column: Column, *, interval: bool = False) -> str:
@@ -109,10 +115,11 @@ def order_lines(table: Table, runs: Sequence[Runs], style: Format = "markdown") 
 def _answer(order: PaperOrder) -> str:
     ours, paper = COLUMNS[order.our_column], COLUMNS[order.paper_column]
     held, settled = (sum(getattr(step, name) for step in order.steps) for name in ("holds", "is_settled"))
+    answer = ("Yes" if order.holds else "No") + ("" if order.is_settled else ", not settled")
     by = ours.title if ours.key == paper.key else f"{ours.title} (the paper's is by {paper.name})"
     return (
         f"Does the paper's order ({order.paper_set}) hold on {order.set_name}, by {by}? "
-        f"**{'Yes' if order.holds else 'No'}**: {held} of {len(order.steps)} neighbours stand as in the paper, "
+        f"**{answer}**: {held} of {len(order.steps)} neighbours stand as in the paper, "
         f"{settled} of {len(order.steps)} differences are settled (their interval leaves 0 out); "
         f"the whole order holds in {order.share:.0%} of the resamples."
     )

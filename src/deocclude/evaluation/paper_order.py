@@ -52,6 +52,13 @@ class PaperOrder:
     def holds(self) -> bool:
         return all(step.holds for step in self.steps)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether a yes rests on settled steps alone, a no on at least one."""
+        if self.holds:
+            return all(step.is_settled for step in self.steps)
+        return any(step.is_settled and not step.holds for step in self.steps)
+
 
 def paper_orders(table: Table, runs: Sequence[Runs]) -> list[PaperOrder]:
     """The answers a table's runs allow: for each set of ours and each pair of `Table.judged_by`.

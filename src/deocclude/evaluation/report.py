@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deocclude.evaluation.ablations import read_ablations, scale_and_cost
+from deocclude.evaluation.ablations import TABLES as SMALL
+from deocclude.evaluation.ablations import TRIALS, read_ablations, read_floor, scale_and_cost
 from deocclude.evaluation.beside_paper import beside_paper, differing_sets, not_here, order_lines, our_cell
 from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, SHARES_TABLE, UNKNOWN
 from deocclude.evaluation.formats import markdown
@@ -28,19 +29,33 @@ _BY_RATIO = ("iou", "invisible_iou", "content_l1", "psnr")
 
 _HEAD = """# Results
 
-Written by `deocclude reproduce --report docs/results.md` from the score files in `results/`; nothing here is typed by
-hand. The bench is {bench}. Its rows are run by `deocclude reproduce bench --data bench/`.
+Written by `deocclude reproduce --report docs/results.md` from the score files in `results/` and the papers' printed
+figures in `evaluation/papers/`. Paper A is *Stable Diffusion-Based Approach for Human De-Occlusion* (2025), paper B
+*Human De-occlusion: Invisible Perception and Recovery for Humans* (2021).
 
-An average weighs every person equally; in brackets its 95 % bootstrap interval over photographs, and over training
-seeds where there are several (of which three say little): {photographs}. *mIoU-inv* is the IoU of what is hidden.
-*Pooled* figures are sums over all people's pixels, which some papers print under the name mIoU. *Content L1* is the
-mean colour error, of 1, inside the true hidden region; *RGB L1* and *PSNR* are of the person on white, over the whole
-picture. A person in whom a column is undefined (nothing hidden, or no such picture) is left out of it; bags that people
-carry are not scored. *KID* is ± its spread over random subsets of the pictures.
+The bench is {bench}.
+Its rows are run by `deocclude reproduce bench --data bench/`. An average weighs every picture equally; in brackets its
+95 % bootstrap interval over photographs ({photographs}), and over training seeds where there are
+several; *n* is pictures × seeds.
+
+- *mIoU*: mean IoU with the true amodal mask. *mIoU-inv*: that of what is hidden, both masks without the *true* modal
+  mask, whatever modal mask was found. *Mask L1*: pixels in which they differ, over those of the true mask; it may
+  exceed 1. *Pooled*: intersections and unions summed over all people, which some papers print under the name mIoU.
+- *Content L1*: mean colour error, of 1, inside the true hidden region. *RGB L1*, *PSNR*: of the person on white, over
+  the whole picture. *Feature distance*: LPIPS' formula without its learned weights, with the network named.
+- *KID*: distance of all pictures from all true ones, ± its spread over random subsets. It looks at texture, not at
+  whether a picture is like its own truth: an occluder left where it was is real texture, and costs little.
+
+A person in whom a column is undefined (nothing hidden, or no such picture) is left out of it; bags that people carry
+are not scored.
 
 Every method goes through the steps of `deocclude run`: slivers along the contour of its mask are dropped, the modal
 mask is joined to it, and its colours are drawn towards the visible ones beside them. Rows with `--raw` are scored as
 the stages gave them, visible pixels included."""
+
+_ORDER = """Paper and ours were measured on different people: compare orders, not levels. A difference is *settled* if
+its interval leaves 0 out. The interval knows how people differ; how two trainings of one recipe differ, one seed does
+not tell and three tell badly, so that *settled* is said of these networks."""
 
 
 def write_report(results: Path, path: Path) -> list[Path]:
@@ -79,9 +94,9 @@ def _curve_path(path: Path, table: Table, prefix: str = "") -> Path:
 
 
 def _photographs(bench: Sequence[Runs]) -> str:
-    """How many photographs the people of the bench are of."""
+    """How many photographs the pictures of the bench were made from."""
     people = next((runs.rows[0] for runs in bench), [])
-    return f"here {len(people)} people of {len(set(photographs_of(people)))} photographs"
+    return f"{len(people)} pictures were made from {len(set(photographs_of(people)))}"
 
 
 # --- the bench ----------------------------------------------------------------------------------------------
@@ -165,7 +180,7 @@ def _paired_parts(bench: Sequence[Runs]) -> Iterator[str]:
     if lines:
         yield "### Person by person"
         yield (
-            "Ours against the best, in each column, of the methods that learned nothing; "
+            "Ours against the best, in each column, of the methods whose stages learned nothing; "
             "then, with the steps of `deocclude run` against without (`--raw`)."
         )
         yield markdown(["told; compared", "column", "mean difference", "95 %", "better", "worse", "n"], lines)
@@ -244,20 +259,35 @@ def _paper_parts(results: Path, path: Path) -> Iterator[str]:
     ]
     if not any(runs or small for _, runs, small in tables):
         yield "Nothing has been measured for any of them yet."
+        return
+    yield _ORDER
+    if any(small for _, _, small in tables):
+        yield _shared_networks()
     for table, runs, small in tables:
         if runs or small:
             yield f"### `{table.name}`: {table.title}"
             if table.note:
-                yield table.note
+                yield f"{table.note[0].upper()}{table.note[1:]}."
         if runs:
             yield from _beside_paper_parts(table, runs, _curve_path(path, table))
         if small:
             yield scale_and_cost(table, small)
-            yield from _beside_paper_parts(table, small, _curve_path(path, table, "small-"))
+            floor = read_floor(results, table)
+            yield from _beside_paper_parts(table, small, _curve_path(path, table, "small-"), floor)
 
 
-def _beside_paper_parts(table: Table, runs: Sequence[Runs], curve: Path) -> Iterator[str]:
-    yield beside_paper(table, runs)
+def _shared_networks() -> str:
+    """The rows of small networks that are one network, seen in several tables."""
+    rows: dict[str, list[str]] = {}
+    for table, trials in SMALL.items():
+        for row, trial in trials.items():
+            rows.setdefault(TRIALS[trial].trained_as or trial, []).append(f"`{table}` {row}")
+    shared = [" = ".join(names) for names in rows.values() if len(names) > 1]
+    return f"Small networks that stand in several rows: {'; '.join(shared)}."
+
+
+def _beside_paper_parts(table: Table, runs: Sequence[Runs], curve: Path, floor: Sequence[Runs] = ()) -> Iterator[str]:
+    yield beside_paper(table, [*runs, *floor])
     yield from _not_here(runs)
     if lines := order_lines(table, runs):
         yield "\n".join(lines)

@@ -9,14 +9,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from deocclude.errors import InputError
-from deocclude.evaluation.papers.tables import SETS, TEMPLATES, TRAINED, Method, Row, Table
+from deocclude.evaluation.papers.tables import MASK_NETWORK, SETS, TEMPLATES, TRAINED, Method, Row, Table
 from deocclude.evaluation.predictions import PredictionFolder
 from deocclude.evaluation.results import read_runs, row_folder
 from deocclude.evaluation.score_files import SCORES_JSON, read_scores
 from deocclude.presets import preset
 from deocclude.registry import MASK_STAGES, RGB_STAGES
 from deocclude.training.finished import is_finished
-from deocclude.weight_specs import WeightSpec, local_path, missing_sentence, specs_of
+from deocclude.weight_specs import WeightSpec, local_path, missing_sentence, specs_of, weights_path
 
 PICTURES = ("--people", "CCP", "--occluders", "COCO.json", "--occluder-images", "COCO-IMAGES")
 """What the user has to fill in: the pictures that training starts from (docs/training.md)."""
@@ -140,10 +140,11 @@ def commands(job: Job) -> Iterator[str]:
     if job.row.method is None:
         return
     if job.row.training and not job.is_trained:
-        options = [str(job.places.work / "templates.safetensors") if word == TEMPLATES else word
-                   for word in job.row.training]  # fmt: skip
+        templates = str(job.places.work / "templates.safetensors")
+        files = {TEMPLATES: templates, MASK_NETWORK: str(weights_path("mask-completion-paper"))}
+        options = [files.get(word, word) for word in job.row.training]
         if TEMPLATES in job.row.training:
-            yield _line("templates", [*PICTURES, "--output", str(job.places.work / "templates.safetensors")])
+            yield _line("templates", [*PICTURES, "--output", templates])
         yield _line("train", [*options, *PICTURES, "--output", str(job.training)])
     yield _line("predict", job.predict_arguments())
     yield _line("score", job.score_arguments())

@@ -172,7 +172,7 @@ def complete_pictures(
     as of `compositing.composite`.
     """
     painted = {
-        place: Painted((one.image.copy(),), np.where(masks.amodal_mask[..., None], one.image, np.uint8(255)))
+        place: Painted((one.image.copy(),), np.where(masks.painted_mask[..., None], one.image, np.uint8(255)))
         for place, (one, masks) in enumerate(people)
         if not invisible_mask(masks.modal_mask, masks.amodal_mask).any()
     }
@@ -184,7 +184,7 @@ def complete_pictures(
             mask_pair = masks.modal_mask, masks.amodal_mask
             painted[place] = Painted(
                 tuple(composite(one.image, picture, masks.crop, *mask_pair, detail=detail) for picture in row),
-                own_picture(row[0], masks.crop, masks.amodal_mask),
+                own_picture(row[0], masks.crop, masks.painted_mask),
                 said,
             )
     return [painted[place] for place in range(len(people))]

@@ -55,18 +55,18 @@ def composite(
     return result
 
 
-def own_picture(generated: np.ndarray, crop: SquareCrop, amodal_mask: np.ndarray) -> np.ndarray:
+def own_picture(generated: np.ndarray, crop: SquareCrop, painted_mask: np.ndarray) -> np.ndarray:
     """The stage's own picture of the whole person on white, visible pixels included: uint8 (H, W, 3).
 
-    It is what the papers score. generated: float32 (S, S, 3) in [0, 1]. amodal_mask: bool (H, W).
+    It is what the papers score. generated: float32 (S, S, 3) in [0, 1]. painted_mask: bool (H, W).
     """
-    result = np.full((*amodal_mask.shape, 3), 255, np.uint8)
-    person = mask_box(amodal_mask)
+    result = np.full((*painted_mask.shape, 3), 255, np.uint8)
+    person = mask_box(painted_mask)
     assert person is not None, "a de-occluded person is never empty"
-    x0, y0, x1, y1 = box = box_overlap(person, crop.inside((amodal_mask.shape[0], amodal_mask.shape[1])))
+    x0, y0, x1, y1 = box = box_overlap(person, crop.inside((painted_mask.shape[0], painted_mask.shape[1])))
     if x0 < x1 and y0 < y1:
         patch = restore_box(generated, crop, box, bicubic=True)
-        inside = amodal_mask[y0:y1, x0:x1]
+        inside = painted_mask[y0:y1, x0:x1]
         result[y0:y1, x0:x1][inside] = (patch[inside] * 255).round().clip(0, 255).astype(np.uint8)
     return result
 

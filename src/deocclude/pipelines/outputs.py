@@ -170,7 +170,7 @@ def _picture(kind: str, image: np.ndarray, result: Deocclusion) -> np.ndarray:
         return spread_picture(candidates, result.modal_mask, result.amodal_mask)
     if kind == RAW:
         assert result.own_picture is not None, "a Deoccluder always keeps it"
-        return result.own_picture
+        return np.where(result.amodal_mask[..., None], result.own_picture, np.uint8(255))
     views: dict[str, Callable[[], np.ndarray]] = {
         "modal": lambda: result.modal_mask,
         "amodal": lambda: result.amodal_mask,

@@ -36,6 +36,11 @@ class CompletedMask:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def painted_mask(self) -> np.ndarray:
+        """Where stage 2's own picture is kept, bool (H, W): the person as returned and as stage 1 itself saw it."""
+        return self.amodal_mask | (self.amodal_probability >= 0.5)
+
 
 def better_crop(amodal_mask: np.ndarray, crop: SquareCrop, size: int) -> SquareCrop | None:
     """Another crop if the person runs out of this one or is small in it; None if this one is good.

@@ -13,7 +13,7 @@ SETS = {
     AHP_SYN: "AHP's 891 synthetic test pictures, from its authors (Zhou et al. 2021), through 'deocclude import ahp'",
     COCOA_40: "40 people of COCOA val; the paper does not say which, splits/cocoa-wild.json is our draw",
     THUMAN: "40 occluded pictures rendered from THuman2.0, and PIFu; nothing of ours runs that",
-    BENCH_SET: "200 occluded people: CCP val under COCO val objects, 256 px (splits/bench.json)",
+    BENCH_SET: "100 people of CCP val, each under two COCO val objects: 200 pictures of 256 px (splits/bench.json)",
 }
 """The sets of people, and what each is: data to be had from somebody else, never shipped."""
 
@@ -21,10 +21,15 @@ Figures = Mapping[str, float]
 KID = ("kid_inception_v3", "kid_efficientnet_lite0")
 """Beside every FID, which on so few pictures is biased; no paper gives it."""
 RAW = ("--raw",)
-"""The papers score what the networks say: the mask as it is, the whole picture with its visible pixels."""
+"""Paper A scores what the networks say: the mask as it is, the whole picture with its visible pixels. Paper B does so
+with masks; its pictures keep the visible pixels.
+"""
 TRAINED = "{trained}"
 TEMPLATES = "{templates}"
-"""In a row's options: the weights that its training makes, and the pose templates of `deocclude templates`."""
+MASK_NETWORK = "{mask-network}"
+"""In a row's options: the weights that its training makes, the pose templates of `deocclude templates`, and paper B's
+trained stage 1.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,9 @@ FLOOR = (
     ),
     Row(name="feedforward", title="deocclude's feedforward preset", method=Method()),
 )
-"""Below every table of methods: those that learned nothing, and what this package does out of the box."""
+"""Below every table of methods: those that learned nothing, and what this package does out of the box, all of them
+through the steps of `deocclude run`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
