@@ -51,7 +51,8 @@ are not scored.
 
 Every method goes through the steps of `deocclude run`: slivers along the contour of its mask are dropped, the modal
 mask is joined to it, and its colours are drawn towards the visible ones beside them. Rows with `--raw` are scored as
-the stages gave them, visible pixels included."""
+the stages gave them, visible pixels included; so are the methods in paper A's tables, and masks in paper B's, but for
+the small networks."""
 
 _ORDER = """Paper and ours were measured on different people: compare orders, not levels. A difference is *settled* if
 its interval leaves 0 out. The interval knows how people differ; how two trainings of one recipe differ, one seed does
