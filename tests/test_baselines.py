@@ -270,7 +270,7 @@ def test_another_networks_file_is_one_sentence(
 def test_paper_b_at_its_own_size_is_trained_by_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look_in(tmp_path, monkeypatch)
     for build, network, config in (
-        (build_mask_stage, "mask-completion", "mask-completion --config paper-inverse-l2 --losses paper --templates"),
+        (build_mask_stage, "mask-completion", "mask-completion --config paper-inverse-l2 --losses paper"),
         (build_rgb_stage, "rgb-completion", "rgb-completion --config paper"),
     ):
         with pytest.raises(InputError, match=f"{network}-paper is not on this machine.*deocclude train {config}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_an_ablation_row_without_adversary(pictures: list[str], tmp_path: Path) 
     assert (tmp_path / "losses.csv").read_text().startswith("step,seconds,learning_rate,amodal,l1,perceptual\n")
 
 
+def test_the_papers_shares_are_options(pictures: list[str], tmp_path: Path) -> None:
+    shares = {
+        "mask-completion": ("exact_masks", "--templates", "none", "--exact-masks", "0"),
+        "rgb-completion": ("parsing_dropout", "--parsing-dropout", "0"),
+    }
+    for network, (field, *options) in shares.items():
+        assert train(network, pictures, tmp_path / network, *options) == 0
+        assert f"{field}=0.0" in json.loads((tmp_path / network / "run.json").read_text())["task"]
+
+
 def test_the_segmenter_starts_from_given_weights(pictures: list[str], tmp_path: Path) -> None:
     assert train("segmenter", pictures, tmp_path / "first") == 0
     weights = tmp_path / "first" / "network.safetensors"
@@ -125,6 +136,8 @@ def test_templates_are_written_once(pictures: list[str], tmp_path: Path, capsys:
         (["segmenter", "--losses", "paper"], "--losses is for"),
         (["segmenter", "--vgg16", "a"], "--vgg16 is for"),
         (["rgb-completion", "--templates", "a"], "--templates is for mask-completion"),
+        (["rgb-completion", "--exact-masks", "0"], "--exact-masks is for mask-completion"),
+        (["segmenter", "--parsing-dropout", "0"], "--parsing-dropout is for rgb-completion"),
         (["mask-completion", "--templates", "none", "--mask-network", "a"], "--mask-network is for rgb-completion"),
         (["mask-completion", "--from", "a", "--templates", "b"], "the weights of --from bring their own templates"),
         (["rgb-completion", "--from", "a", "--config", "paper"], "the weights of --from bring their own config"),

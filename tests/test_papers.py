@@ -120,6 +120,7 @@ def test_trainings_are_options_that_exist() -> None:
         for name in field_documents(config)
     }
     options |= {"--family", "--config", "--losses", "--templates", "--mask-network"}
+    options |= {"--exact-masks", "--parsing-dropout"}
     trained: list[Row] = [row for _, row in ROWS if row.training]
 
     assert len(trained) > 40

@@ -127,10 +127,15 @@ _ALL = (
     _trained(
         "mask-completion-paper",
         "paper B's stage 1",
-        "mask-completion --config paper-inverse-l2 --losses paper --templates FILE",
+        "mask-completion --config paper-inverse-l2 --losses paper --exact-masks 0 --templates FILE",
         54_000_000,
     ),
-    _trained("rgb-completion-paper", "paper B's stage 2", "rgb-completion --config paper --losses paper", 56_000_000),
+    _trained(
+        "rgb-completion-paper",
+        "paper B's stage 2",
+        "rgb-completion --config paper --losses paper --parsing-dropout 0 --mask-network FILE",
+        56_000_000,
+    ),
     # huggingface.co/cvlab/pix2gestalt-weights: the file's page at e10cb0b7e874 (size, sha256), "License: cc-by-nc-4.0".
     # The hub has it as a pickle only: converted, not downloaded.
     _converted(

@@ -15,6 +15,17 @@ def natural(text: str) -> int:
     return _at_least(0, text)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"needs a number from 0 to 1; got '{text}'")
+    return value
+
+
 def _at_least(lowest: int, text: str) -> int:
     if not text.isdecimal() or int(text) < lowest:
         raise argparse.ArgumentTypeError(f"needs a whole number of at least {lowest}; got '{text}'")

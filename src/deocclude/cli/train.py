@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deocclude.cli.numbers import positive
+from deocclude.cli.numbers import positive, share
 from deocclude.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,9 +29,14 @@ _NETWORKS_OF = {
     "templates": ("mask-completion",),
     "mask-network": ("rgb-completion",),
     "vgg16": _COMPLETION,
+    "exact-masks": ("mask-completion",),
+    "parsing-dropout": ("rgb-completion",),
 }
 """Options that not every network has, and the networks that have them. Their default is None: not given."""
-_FEEDFORWARD_OPTIONS = ("config", "losses", "templates", "mask-network", "hand-drawn")
+_FEEDFORWARD_OPTIONS = (
+    *("config", "losses", "templates", "mask-network", "hand-drawn"),
+    *("exact-masks", "parsing-dropout"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vgg16", type=Path, metavar="FILE", help="VGG16 for --losses paper (default: EfficientNet-Lite0)"
+    )
+    parser.add_argument(
+        "--exact-masks",
+        type=share,
+        metavar="SHARE",
+        help="of the initial masks; the others are as a detector's (mask-completion, default: 0.5, the paper's: 0)",
+    )
+    parser.add_argument(
+        "--parsing-dropout",
+        type=share,
+        metavar="SHARE",
+        help="of the people, who come without parsing (rgb-completion, default: 0.15, the paper's: 0)",
     )
     parser.add_argument(
         "--hand-drawn",
@@ -117,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
         templates=None if args.templates == NO_TEMPLATES else args.templates,
         mask_network=args.mask_network,
         vgg16=args.vgg16,
+        exact_masks=args.exact_masks,
+        parsing_dropout=args.parsing_dropout,
         device=device,
     )
     synthesis = build_synthesis(

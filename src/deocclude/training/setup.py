@@ -115,20 +115,27 @@ def build_task(
     templates: Path | None,
     mask_network: Path | None,
     vgg16: Path | None,
+    exact_masks: float | None,
+    parsing_dropout: float | None,
     device: torch.device,
 ) -> Task:
     """The network, fresh (its weights follow torch's seed) or from `start`, with its losses.
 
     config: of a new completion network, by name. losses: `compact`, `paper`, or `no-adversary`, the paper's without it.
+    exact_masks, parsing_dropout: in place of the losses' own.
     Raises InputError for an unknown configuration and weights that cannot be used.
     """
     if network == "segmenter":
         return _segmenter_task(start)
     if network == "mask-completion":
         mask_losses = _losses(MaskLossConfig(), COMPACT_MASK_LOSSES, losses)
+        if exact_masks is not None:
+            mask_losses = replace(mask_losses, exact_masks=exact_masks)
         features = _features(vgg16, device) if mask_losses.perceptual else None
         return MaskCompletionTask(_mask_network(config, start, templates), mask_losses, features=features)
     rgb_losses = _losses(RgbLossConfig(), COMPACT_RGB_LOSSES, losses)
+    if parsing_dropout is not None:
+        rgb_losses = replace(rgb_losses, parsing_dropout=parsing_dropout)
     features = _features(vgg16, device) if rgb_losses.perceptual or rgb_losses.style else None
     parser = None
     if mask_network is not None:
