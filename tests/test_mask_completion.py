@@ -40,6 +40,18 @@ def test_the_baseline_lacks_the_heads_alone() -> None:
     assert {name.split(".")[0] for name in left_out} == {"modal_head"}
 
 
+def test_the_baselines_second_hourglass_reads_the_first_and_the_initial_mask() -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, modal_branch=False, parsing=False, num_templates=0)
+    network, image, mask = MaskCompletionNetwork(config).eval(), torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
+    seen: list[torch.Tensor] = []
+    network.amodal_hourglass.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network(image, mask)
+    features = network.modal_hourglass(torch.cat([image * 2 - 1, mask], dim=1))
+
+    torch.testing.assert_close(seen[0], torch.cat([features, mask, image * 2 - 1], dim=1))
+
+
 def test_rows_by_name() -> None:
     rows = {"baseline", "modal", "parsing", "templates", "inverse-l2", "templates-inverse-l2", "inner-softmax"}
     assert {name.removeprefix("compact-") for name in MASK_COMPLETION_PRESETS if name.startswith("compact-")} == rows

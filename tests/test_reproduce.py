@@ -123,7 +123,8 @@ def test_seeds_that_disagree_leave_a_difference_open(tmp_path: Path) -> None:
     (order,) = paper_orders(TABLE_3, runs)
 
     assert order.holds and not order.steps[0].is_settled and 0.5 < order.share < 1
-    assert "yes, not settled" in "\n".join(order_lines(TABLE_3, runs))
+    text = "\n".join(order_lines(TABLE_3, runs))
+    assert "**Yes, not settled**: 1 of 1 neighbours" in text and "yes, not settled" in text
 
 
 def test_equal_figures_are_in_no_order_and_one_row_has_none(tmp_path: Path) -> None:
@@ -258,6 +259,9 @@ def test_what_cannot_be_run_here_says_why_and_what_to_type(
     verbs = [line.split()[1] for line in said if line.startswith("  deocclude ")]
     assert verbs == ["templates", "train", "predict", "score", "ablate"]
     assert any("--mask-stage W/b-table-4/all/training/network.safetensors" in line for line in said)
+    assert main(["reproduce", "b-table-6", *options, "--rows", "fused"]) == 0
+    (train,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  deocclude train")]
+    assert "--mask-network " in train and "mask-completion-paper.safetensors" in train and "{" not in train
     assert main(["reproduce", "a-table-M", *options, "--format", "latex"]) == 0
     assert "nothing of ours runs this row" in capsys.readouterr().out
 
@@ -300,7 +304,7 @@ def test_a_curve_is_drawn_the_same_each_time(results: Path, tmp_path: Path, suff
 
 
 def test_the_report_has_what_was_measured_and_what_is_missing(results: Path, tmp_path: Path) -> None:
-    for row, mean in {"given-feedforward": 0.8, "given-convex-hull": 0.4}.items():
+    for row, mean in {"given-feedforward": 0.8, "given-feedforward-raw": 0.7, "given-convex-hull": 0.4}.items():
         write_run(results / "bench" / row, mean, seed=1)
         write_json(results / "bench" / row / "scores.json", {"unavailable": {"lpips_alexnet": "LPIPS: no weights"}})
     written = write_report(results, tmp_path / "docs" / "results.md")
@@ -311,6 +315,10 @@ def test_the_report_has_what_was_measured_and_what_is_missing(results: Path, tmp
     assert "### The true modal mask" in text and "### Both true masks" not in text
     assert "not here" in text and "*Not here*: LPIPS: no weights" in text
     assert "The true modal mask: feedforward minus convex hull, mean colour" in text
+    assert "The true modal mask: feedforward minus feedforward (--raw)" in text
+    small = text[text.index("### `a-table-C`") : text.index("## What is missing")]
+    assert "| convex hull, mean colour (from the bench) |" in small and "(--raw)" not in small
+    assert "`a-table-3` mask-4 = `a-table-C` 8 = `a-table-E` 9" in text
     assert (
         "### `a-table-3`" in text
         and "400 steps of 8 people at 64 or 96 pixels each, 4 to 5 minutes (median 4)" in text

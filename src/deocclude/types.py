@@ -101,7 +101,7 @@ class Deocclusion:
     facts: how it was made (method, weights' hash, seed, seconds): what the JSON says beside the masks.
     candidates: every picture a stage drew, like `rgb`, which is the first of them.
     own_picture: the RGB stage's own picture of the whole person (amodal and own mask) on white, visible pixels
-        included, uint8 (H, W, 3), as the papers score it.
+        included, uint8 (H, W, 3), as paper A scores it.
     """
 
     rgb: np.ndarray
@@ -120,10 +120,10 @@ class Deocclusion:
 
     @property
     def own_mask(self) -> np.ndarray:
-        """The mask stage's own amodal mask, bool (H, W), as the papers score it: slivers along the contour are in it,
-        and the modal mask may stick out.
+        """The mask stage's own amodal mask, bool (H, W), slivers along the contour included. What is visible belongs to
+        it, as in the code of paper B's authors; paper A does not say.
         """
-        return self.amodal_probability >= 0.5
+        return (self.amodal_probability >= 0.5) | self.modal_mask
 
     @property
     def occlusion_ratio(self) -> float:

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="keep the stages' own mask and picture (visible pixels included), as the papers do",
+        help="keep the stages' own mask (with slivers) and picture (visible pixels included), as paper A does",
     )
     add_method_arguments(parser)
     parser.add_argument(

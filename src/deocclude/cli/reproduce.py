@@ -120,9 +120,9 @@ def _print_table(table: Table, places: Places, args: argparse.Namespace) -> None
     for some in [one for one in (runs, small) if one] or [runs]:
         notes = [table.note] if table.note else []
         notes += [scale_and_cost(table, small)] if some is small else []
-        beside = read_floor(places.results, table) if some is small else []
-        notes += [*(f"not here: {sentence}" for sentence in not_here(some)), *differing_sets(some)]
-        text = beside_paper(table, [*some, *beside], args.format)
+        shown = [*some, *(read_floor(places.results, table, small) if some is small else [])]
+        notes += [*(f"not here: {sentence}" for sentence in not_here(some)), *differing_sets(shown)]
+        text = beside_paper(table, shown, args.format)
         print("\n\n".join([text, *(plain_text(one, args.format) for one in notes)]))
         if lines := order_lines(table, some, args.format):
             print("\n" + "\n".join(lines))

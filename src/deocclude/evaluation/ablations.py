@@ -70,7 +70,7 @@ def _a(*options: str, recipe: tuple[str, ...] = _ADAMW, test: tuple[str, ...] = 
 
 
 def _b_mask(config: str, losses: str = "paper", templates: bool = True) -> Trial:
-    """A mask network of paper B, tested as the paper does: on the picture alone, refining the modal mask itself."""
+    """A mask network of paper B, tested as in the paper: on the picture alone, refining the modal mask itself."""
     given = ("--templates", "{templates}" if templates else "none")
     options = ("--config", config, "--losses", losses, *given, "--steps", "300", *_SMALL_B, *_SLOWER_ADAMW)
     test = ("--modal", "predicted", "--refine-modal")
@@ -181,7 +181,7 @@ _FLOORS = {
     "b-table-5": _BOTH_GIVEN,
     "b-table-6": _BOTH_GIVEN,
 }
-"""The bench's rows that were told what a table's are: those that learned nothing, and the shipped networks."""
+"""The bench's rows that were told what a table's are: stages that learned nothing, and the shipped networks."""
 
 
 def read_ablations(results: Path, table: Table) -> list[Runs]:
@@ -189,9 +189,10 @@ def read_ablations(results: Path, table: Table) -> list[Runs]:
     return read_runs(results / FOLDER, table)
 
 
-def read_floor(results: Path, table: Table) -> list[Runs]:
-    """What stands beside a table of small networks, from the bench."""
-    return [one for one in read_runs(results, PAPERS["bench"]) if one.row in _FLOORS.get(table.name, ())]
+def read_floor(results: Path, table: Table, small: Sequence[Runs]) -> list[Runs]:
+    """What stands beside a table's small networks, from the bench; nothing beside those tested on other sets."""
+    sets, rows = {one.set_name for one in small}, _FLOORS.get(table.name, ())
+    return [one for one in read_runs(results, PAPERS["bench"]) if one.row in rows and one.set_name in sets]
 
 
 def scale_and_cost(table: Table, runs: Sequence[Runs]) -> str:

@@ -26,7 +26,7 @@ def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown")
     """One row for each of the paper's, then rows of ours that it does not have, or that are the bench's.
 
     First the paper's columns on each of its sets, then ours on each of our sets, with the 95 % interval of those that
-    decide about the order; n is people × seeds. Columns that neither has are left out.
+    decide about the order; n is pictures × seeds. Columns that neither has are left out.
     """
     columns = [COLUMNS.get(key) or _M_COLUMNS[key] for key in table.columns]
     with_paper = [

@@ -37,8 +37,8 @@ class Protocol:
     joints: Literal["found", "true"] = "found"
     """`true`: the labels' joints from the set's joints.json, found without the occluder: no method has them."""
     raw: bool = False
-    """Keep the stages' own answers, as the papers score them: the mask before slivers are dropped and the modal mask is
-    joined to it, and the RGB stage's picture, visible pixels included."""
+    """Keep the stages' own answers, as paper A scores them: the mask with the slivers along its contour, and the RGB
+    stage's picture, visible pixels included."""
 
     def __post_init__(self) -> None:
         if self.amodal == "true" and self.modal != "given":

@@ -50,9 +50,9 @@ A person in whom a column is undefined (nothing hidden, or no such picture) is l
 are not scored.
 
 Every method goes through the steps of `deocclude run`: slivers along the contour of its mask are dropped, the modal
-mask is joined to it, and its colours are drawn towards the visible ones beside them. Rows with `--raw` are scored as
-the stages gave them, visible pixels included; so are the methods in paper A's tables, and masks in paper B's, but for
-the small networks."""
+mask is joined to it, and its colours are drawn towards the visible ones beside them. In rows with
+`--raw` slivers stay, and the picture is the stage's own, visible pixels included, white where its mask is not; so it is
+for the methods in paper A's tables, and masks in paper B's, but not for the floor below them and the small networks."""
 
 _ORDER = """Paper and ours were measured on different people: compare orders, not levels. A difference is *settled* if
 its interval leaves 0 out. The interval knows how people differ; how two trainings of one recipe differ, one seed does
@@ -120,10 +120,10 @@ def _bench_parts(bench: Sequence[Runs]) -> Iterator[str]:
     yield from _not_here(bench)
 
 
-def _not_here(runs: Sequence[Runs]) -> Iterator[str]:
+def _not_here(runs: Sequence[Runs], floor: Sequence[Runs] = ()) -> Iterator[str]:
     if sentences := not_here(runs):
         yield "*Not here*: " + " · ".join(sentences)
-    yield from (f"**{sentence}**" for sentence in differing_sets(runs))
+    yield from (f"**{sentence}**" for sentence in differing_sets([*runs, *floor]))
 
 
 def _means_table(rows: Sequence[Runs], keys: Sequence[str], *, pooled: Sequence[str] = ()) -> str:
@@ -167,7 +167,7 @@ def _ratio_parts(bench: Sequence[Runs]) -> Iterator[str]:
 
 
 def _paired_parts(bench: Sequence[Runs]) -> Iterator[str]:
-    """Our own method against the best of those that learned nothing, column by column, on the same people."""
+    """Our own method against the best whose stages learned nothing, then with the steps of `run` against without."""
     by_name = {runs.row: runs for runs in bench}
     lines: list[list[str]] = []
     for told, title in TOLD.items():
@@ -273,7 +273,7 @@ def _paper_parts(results: Path, path: Path) -> Iterator[str]:
             yield from _beside_paper_parts(table, runs, _curve_path(path, table))
         if small:
             yield scale_and_cost(table, small)
-            floor = read_floor(results, table)
+            floor = read_floor(results, table, small)
             yield from _beside_paper_parts(table, small, _curve_path(path, table, "small-"), floor)
 
 
@@ -289,7 +289,7 @@ def _shared_networks() -> str:
 
 def _beside_paper_parts(table: Table, runs: Sequence[Runs], curve: Path, floor: Sequence[Runs] = ()) -> Iterator[str]:
     yield beside_paper(table, [*runs, *floor])
-    yield from _not_here(runs)
+    yield from _not_here(runs, floor)
     if lines := order_lines(table, runs):
         yield "\n".join(lines)
     if table.curve is not None:

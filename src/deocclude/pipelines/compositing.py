@@ -58,7 +58,7 @@ def composite(
 def own_picture(generated: np.ndarray, crop: SquareCrop, painted_mask: np.ndarray) -> np.ndarray:
     """The stage's own picture of the whole person on white, visible pixels included: uint8 (H, W, 3).
 
-    It is what the papers score. generated: float32 (S, S, 3) in [0, 1]. painted_mask: bool (H, W).
+    It is what paper A scores. generated: float32 (S, S, 3) in [0, 1]. painted_mask: bool (H, W).
     """
     result = np.full((*painted_mask.shape, 3), 255, np.uint8)
     person = mask_box(painted_mask)

@@ -1,4 +1,4 @@
-"""Our own table: every method that runs, on the same 200 people, told the same."""
+"""Our own table: every method that runs, on the same 200 pictures, told the same."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FETCHED = (
 
 BENCH = Table(
     name="bench",
-    title="every method, on the same 200 people",
+    title="every method, on the same 200 pictures",
     columns=(*MASK_TABLE, *PICTURE_TABLE, *NETWORK_TABLE),
     rows=(
         _row("given-copy-input", "copy the input", "copy-input", "copy-input"),

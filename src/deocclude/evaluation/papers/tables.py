@@ -21,9 +21,7 @@ Figures = Mapping[str, float]
 KID = ("kid_inception_v3", "kid_efficientnet_lite0")
 """Beside every FID, which on so few pictures is biased; no paper gives it."""
 RAW = ("--raw",)
-"""Paper A scores what the networks say: the mask as it is, the whole picture with its visible pixels. Paper B does so
-with masks; its pictures keep the visible pixels.
-"""
+"""Both papers score masks with their slivers, paper A the picture with its visible pixels; paper B's keeps them."""
 TRAINED = "{trained}"
 TEMPLATES = "{templates}"
 MASK_NETWORK = "{mask-network}"
