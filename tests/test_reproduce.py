@@ -11,7 +11,7 @@ from deocclude.cli.main import main
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSetWriter
 from deocclude.errors import InputError
 from deocclude.evaluation.ablations import read_ablations
-from deocclude.evaluation.beside_paper import beside_paper, differing_sets, order_lines
+from deocclude.evaluation.beside_paper import beside_paper, differing_sets, order_lines, seeds_apart
 from deocclude.evaluation.formats import latex
 from deocclude.evaluation.paper_order import paper_orders, paper_set_for
 from deocclude.evaluation.papers import TABLES
@@ -125,6 +125,18 @@ def test_seeds_that_disagree_leave_a_difference_open(tmp_path: Path) -> None:
     assert order.holds and not order.steps[0].is_settled and 0.5 < order.share < 1
     text = "\n".join(order_lines(TABLE_3, runs))
     assert "**Yes, not settled**: 1 of 1 neighbours" in text and "yes, not settled" in text
+
+
+def test_trainings_far_apart_are_told_one_by_one(tmp_path: Path) -> None:
+    for row, means in {"mask-1": (0.7, 0.7, 0.1), "mask-4": (0.7, 0.72, 0.74)}.items():
+        for seed, mean in enumerate(means):
+            write_run(tmp_path / "a-table-3" / row / f"seed{seed}", mean, seed=seed)
+    runs = read_runs(tmp_path, TABLE_3)
+    shown = ", ".join(f"{mean:.3f}" for mean in runs[0].seed_means("invisible_iou"))
+    low, high = runs[0].interval("invisible_iou")
+
+    assert seeds_apart(TABLE_3, runs) == [f"#1 modal mask alone: mIoU-inv {shown}"]
+    assert np.nanmin(runs[0].values("invisible_iou")) <= low < 0.2 and high > 0.6
 
 
 def test_equal_figures_are_in_no_order_and_one_row_has_none(tmp_path: Path) -> None:

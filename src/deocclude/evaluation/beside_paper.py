@@ -20,6 +20,8 @@ _M_COLUMNS = {
     "texture_lpips": Column(key="texture_lpips", name="LPIPS"),
 }
 """Table M's columns, which nothing of ours scores."""
+APART = 0.25
+"""Of their mean: trainings of one row that lie so far apart are told one by one."""
 
 
 def beside_paper(table: Table, runs: Sequence[Runs], style: Format = "markdown") -> str:
@@ -102,6 +104,19 @@ def differing_sets(runs: Sequence[Runs]) -> list[str]:
         for set_name, found in versions.items()
         if len(found) > 1
     ]
+
+
+def seeds_apart(table: Table, runs: Sequence[Runs]) -> list[str]:
+    """Sentences about rows whose trainings ended more than `APART` of their mean apart, by what decides the order."""
+    sentences = []
+    for key in dict.fromkeys(ours for _, ours in table.judged_by):
+        for one in runs:
+            means = one.seed_means(key)
+            if len(means) > 1 and max(means) - min(means) > APART * one.mean(key):
+                row, column = table.row(one.row), COLUMNS[key]
+                shown = ", ".join(column.text(mean) for mean in means)
+                sentences.append(f"{row.title if row else one.row}: {column.title} {shown}")
+    return sentences
 
 
 def order_lines(table: Table, runs: Sequence[Runs], style: Format = "markdown") -> list[str]:

@@ -10,7 +10,14 @@ import numpy as np
 
 from deocclude.evaluation.ablations import TABLES as SMALL
 from deocclude.evaluation.ablations import TRIALS, read_ablations, read_floor, scale_and_cost
-from deocclude.evaluation.beside_paper import beside_paper, differing_sets, not_here, order_lines, our_cell
+from deocclude.evaluation.beside_paper import (
+    beside_paper,
+    differing_sets,
+    not_here,
+    order_lines,
+    our_cell,
+    seeds_apart,
+)
 from deocclude.evaluation.columns import COLUMNS, MASK_TABLE, NETWORK_TABLE, PICTURE_TABLE, SHARES_TABLE, UNKNOWN
 from deocclude.evaluation.formats import markdown
 from deocclude.evaluation.papers import TABLES
@@ -290,6 +297,8 @@ def _shared_networks() -> str:
 def _beside_paper_parts(table: Table, runs: Sequence[Runs], curve: Path, floor: Sequence[Runs] = ()) -> Iterator[str]:
     yield beside_paper(table, [*runs, *floor])
     yield from _not_here(runs, floor)
+    if apart := seeds_apart(table, runs):
+        yield "Trainings of one row that ended far apart, seed by seed: " + "; ".join(apart) + "."
     if lines := order_lines(table, runs):
         yield "\n".join(lines)
     if table.curve is not None:

@@ -77,13 +77,23 @@ class Runs:
         return float(np.mean(figures)) if figures else float("nan")
 
     def interval(self, key: str) -> tuple[float, float]:
-        """95 % bootstrap over photographs and seeds of a column's mean; NaN where nobody has a value."""
+        """95 % bootstrap over photographs and seeds of a column's mean; NaN where nobody has a value.
+
+        Few seeds widen it, but not beyond the values there are: no IoU is below 0.
+        """
         values = self.values(key)
         defined = np.isfinite(values).all(axis=0)
         if not defined.any():
             return float("nan"), float("nan")
         photographs = [one for one, good in zip(photographs_of(self.rows[0]), defined, strict=True) if good]
-        return interval_of(resampled_means([values[:, defined]], photographs, rng=np.random.default_rng(0))[:, 0])
+        kept = values[:, defined]
+        low, high = interval_of(resampled_means([kept], photographs, rng=np.random.default_rng(0))[:, 0])
+        return max(low, float(kept.min())), min(high, float(kept.max()))
+
+    def seed_means(self, key: str) -> list[float]:
+        """The mean of each seed, of the people defined in all of them."""
+        values = self.values(key)
+        return [float(one) for one in values[:, np.isfinite(values).all(axis=0)].mean(axis=1)]
 
     def _set_figures(self, key: str, part: str) -> list[float]:
         """A part of a figure of all pictures for each seed; empty where a seed has none."""
