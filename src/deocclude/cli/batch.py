@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deocclude.cli.numbers import positive
+from deocclude.cli.numbers import positive, share
 from deocclude.cli.run import add_method_arguments
 from deocclude.cli.scene_args import add_people_arguments, load_scenes
 from deocclude.errors import InputError
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     course = parser.add_argument_group("course of the run")
     course.add_argument("--retry-failed", action="store_true", help="try again what has failed before")
     course.add_argument(
-        "--max-failure-rate", type=_share, metavar="X", help="stop when more than this share of the pictures has failed"
+        "--max-failure-rate", type=share, metavar="X", help="stop when more than this share of the pictures has failed"
     )
     course.add_argument("--overwrite", action="store_true", help="replace results that were made with other settings")
     course.add_argument("--summary", action="store_true", help="only say what the runs so far have done")
@@ -64,16 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ray", type=positive, metavar="N", help="on N actors of a Ray cluster, or of this machine if there is none"
     )
     add_method_arguments(parser)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"needs a share from 0 to 1; got '{text}'")
-    return share
 
 
 def run(args: argparse.Namespace) -> int:

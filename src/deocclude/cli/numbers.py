@@ -16,13 +16,13 @@ def natural(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1."""
+    """A share from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"needs a number from 0 to 1; got '{text}'")
+        raise argparse.ArgumentTypeError(f"needs a share from 0 to 1; got '{text}'")
     return value
 
 
