@@ -149,7 +149,7 @@ _JUDGED_PICTURES = (
     ("fid_inception_v3", "feature_distance_efficientnet_lite0"),
     ("fid_inception_v3", "content_l1"),
 )
-_NOTE = "the paper gives FID alone, which is no average over people: its order is looked for in two columns that are"
+_BY_FID = "the paper gives FID alone, which is no average over people: its order is looked for in two columns that are"
 
 
 def _content(name: str, title: str, fid: float, config: str, *, x: float | None = None) -> Row:
@@ -180,7 +180,7 @@ TABLE_5 = Table(
         paper_column="fid_inception_v3",
         our_column="feature_distance_efficientnet_lite0",
     ),
-    note=_NOTE,
+    note=_BY_FID,
 )
 
 TABLE_6 = Table(
@@ -199,7 +199,7 @@ TABLE_6 = Table(
         )
     ),
     judged_by=_JUDGED_PICTURES,
-    note=_NOTE,
+    note=_BY_FID,
 )
 
 PAPER_B_TABLES = (TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6)
