@@ -71,6 +71,6 @@ def _draw_ours(axis: Any, table: Table, curve: Curve, runs: Sequence[Runs]) -> N
 
 
 def _name(axis: Any, x: str, y: str, title: str) -> None:
-    axis.set(xlabel=x, ylabel=y)
+    axis.set(xlabel=x, ylabel=y.replace(" (", "\n("))  # in one line it would be cut off
     axis.set_title(title, fontsize=9)
     axis.grid(alpha=0.3)
