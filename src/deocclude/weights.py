@@ -28,6 +28,7 @@ NETWORKS = {
     "MaskCompletionNetwork": ("deocclude.models.feedforward.mask_completion", "MaskCompletionConfig"),
     "RgbCompletionNetwork": ("deocclude.models.feedforward.rgb_completion", "RgbCompletionConfig"),
     "SegmenterNetwork": ("deocclude.models.segmenter", "SegmenterConfig"),
+    "OcclusionNetwork": ("deocclude.models.occlusion", "OcclusionConfig"),
 }
 """Class name → its module and configuration class: the networks whose weights are shipped in the package."""
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from deocclude.cli.numbers import natural, positive
-from deocclude.cli.train import add_data_arguments
+from deocclude.cli.train import add_data_arguments, training_images
 from deocclude.errors import InputError
 
 HELP = "Cluster body silhouettes into the pose templates of stage 1."
@@ -34,15 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.exists() and not args.overwrite:
         raise InputError(f"{args.output} exists already; choose another --output or give --overwrite")
     config = TrainingConfig(seed=args.seed)
-    synthesis = build_synthesis(
-        args.people,
-        args.occluders,
-        args.occluder_images,
-        config,
-        limit=args.limit,
-        device=training_device("cpu"),
-        coco_people=None,  # few of them are whole silhouettes
-    )
+    synthesis = build_synthesis(training_images(args), config, device=training_device("cpu"))
     templates = cluster_templates(synthesis, config, num_templates=args.count, size=args.size, num_masks=args.masks)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_templates(args.output, templates)

@@ -12,6 +12,7 @@ from deocclude.errors import InputError
 
 if TYPE_CHECKING:
     from deocclude.training.config import TrainingConfig
+    from deocclude.training.setup import TrainingImages
 
 HELP = "Train mask-completion, rgb-completion or segmenter; a run that was stopped goes on where it was."
 EXAMPLE = """
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from deocclude.cli.config_args import add_config_arguments
     from deocclude.training.config import DiffusionChoice, TrainingConfig
 
-    parser.add_argument("network", choices=["mask-completion", "rgb-completion", "segmenter"], help="what to train")
+    parser.add_argument(
+        "network", choices=["mask-completion", "rgb-completion", "segmenter", "occlusion"], help="what to train"
+    )
     parser.add_argument(
         "--family",
         choices=["feedforward", "diffusion"],
@@ -109,7 +112,39 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--occluders", type=Path, required=True, metavar="COCO.json", help="COCO instances file")
     data.add_argument("--occluder-images", type=Path, required=True, metavar="DIR", help="its pictures")
+    data.add_argument(
+        "--more-occluders",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="COCO.json",
+        help="another one, its pictures in images/ beside it (repeatable)",
+    )
+    data.add_argument(
+        "--coco-people",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="COCO.json",
+        help="train on the people of this file too, its pictures in images/ beside it (repeatable)",
+    )
     data.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
+
+
+def training_images(args: argparse.Namespace) -> TrainingImages:
+    """What the options of `add_data_arguments` name."""
+    from deocclude.training.setup import TrainingImages
+
+    return TrainingImages(
+        people=args.people,
+        occluders=((args.occluders, args.occluder_images), *(_with_images(path) for path in args.more_occluders)),
+        coco_people=tuple(_with_images(path) for path in args.coco_people),
+        limit=args.limit,
+    )
+
+
+def _with_images(coco_json: Path) -> tuple[Path, Path]:
+    return coco_json, coco_json.parent / "images"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,16 +173,7 @@ def run(args: argparse.Namespace) -> int:
         parsing_dropout=args.parsing_dropout,
         device=device,
     )
-    synthesis = build_synthesis(
-        args.people,
-        args.occluders,
-        args.occluder_images,
-        config,
-        limit=args.limit,
-        device=device,
-        coco_people="modal" if args.network == "segmenter" else "amodal",
-        hand_drawn=bool(args.hand_drawn),
-    )
+    synthesis = build_synthesis(training_images(args), config, device=device, hand_drawn=bool(args.hand_drawn))
     weights = train(task, synthesis, config, args.output, bf16=args.bf16)
     print(f"weights: {weights}")
     return 0
@@ -167,11 +193,10 @@ def _run_diffusion(args: argparse.Namespace, config: TrainingConfig) -> int:
     task, samples = build_diffusion_training(
         args.network,
         config_from_arguments(args, DiffusionChoice()),
-        (args.people, args.occluders, args.occluder_images),
+        training_images(args),
         config,
         start=args.start,
         vgg16=args.vgg16,
-        limit=args.limit,
         device=device,
     )
     print(f"weights: {train(task, samples, config, args.output, bf16=args.bf16)}")
@@ -188,10 +213,8 @@ def _refuse_unused_options(args: argparse.Namespace) -> None:
         if getattr(args, option.replace("-", "_"), None) is not None:
             raise InputError(f"--{option} is not for --family {args.family}; leave it out")
     if args.family == "diffusion":
-        if args.network == "segmenter":
-            raise InputError(
-                "--family diffusion has mask-completion and rgb-completion; the segmenter is feedforward's"
-            )
+        if args.network not in _COMPLETION:
+            raise InputError(f"--family diffusion has {' and '.join(_COMPLETION)}; leave it out for {args.network}")
         if hasattr(args, "samples") and not hasattr(args, "cache"):
             raise InputError("--samples counts what --cache keeps; give --cache DIR")
         return

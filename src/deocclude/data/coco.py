@@ -24,6 +24,7 @@ class CocoInstance:
     area: of the segmentation, pixels.
     keypoints: COCO-17, float32 (17, 3) of x, y, v (0 not labelled, 1 labelled but hidden, 2 visible); None
         where nobody labelled one.
+    is_whole: a person marked as wholly visible (`"whole": 1`, our own field): its mask is the amodal mask as well.
     image_hw: size of the picture it is drawn on.
     """
 
@@ -35,6 +36,7 @@ class CocoInstance:
     keypoints: np.ndarray | None
     segmentation: Any
     image_hw: tuple[int, int]
+    is_whole: bool = False
 
     def mask(self) -> np.ndarray:
         """The visible part of the object, bool (H, W). Decoded anew on each call.
@@ -110,6 +112,7 @@ def _instance(annotation: dict, category: str, size_hw: tuple[int, int]) -> Coco
         keypoints=keypoints if len(keypoints) == len(COCO_17) and keypoints[:, 2].any() else None,
         segmentation=annotation["segmentation"],
         image_hw=size_hw,
+        is_whole=bool(annotation.get("whole", 0)),
     )
 
 
@@ -130,3 +133,12 @@ def body_25_from_coco(keypoints: np.ndarray) -> np.ndarray:
         if name in labelled:
             joints[index] = (*labelled[name], 1)
     return joints
+
+
+def hidden_body_25(keypoints: np.ndarray) -> np.ndarray:
+    """Which BODY_25 joints were labelled although they cannot be seen (v = 1 in COCO-17 keypoints (17, 3)), bool (25,).
+
+    Neck and mid-hip, which COCO lacks, never are.
+    """
+    hidden = {name for index, name in enumerate(COCO_17) if keypoints[index, 2] == 1}
+    return np.array([name in hidden for name in BODY_25])

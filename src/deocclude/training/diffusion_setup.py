@@ -25,7 +25,7 @@ from deocclude.training.diffusion import (
 from deocclude.training.fixed_samples import FixedSamples, PriorCache
 from deocclude.training.loop import Samples
 from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features
-from deocclude.training.setup import build_synthesis
+from deocclude.training.setup import TrainingImages, build_synthesis
 from deocclude.training.synthesis import BatchSynthesisConfig, SynthesisBatch
 from deocclude.types import MaskCompletion
 from deocclude.weights import asset_path, load_network
@@ -40,17 +40,16 @@ MASK_WEIGHT_BESIDE_PICTURE = 10.0
 def build_diffusion_training(
     network: Network,
     choice: DiffusionChoice,
-    pictures: tuple[Path, Path, Path],
+    images: TrainingImages,
     config: TrainingConfig,
     *,
     start: Path | None,
     vgg16: Path | None,
-    limit: int | None,
     device: torch.device,
 ) -> tuple[PriorUNetTask, Samples]:
     """The task and where its batches come from.
 
-    pictures: the people's folder, the occluders' COCO file and its pictures. start: weights to go on from. vgg16: of
+    start: weights to go on from. vgg16: of
     the perceptual loss. Raises InputError for an unknown design, missing weights and files that cannot be used.
     """
     if any(size % 64 for size in config.sizes):
@@ -63,10 +62,10 @@ def build_diffusion_training(
     joints_of = _joints(choice, device)
     prior = _prior(network, choice, unet.config, joints_of, device)
     if prior is not None and choice.cache is not None:
-        made_from = _made_from(network, choice, pictures, config, limit)
+        made_from = _made_from(network, choice, images, config)
         prior = PriorCache(choice.cache, prior, made_from, count=choice.samples)
     task = _task(unet, choice, prior, joints_of, vgg16, device)
-    synthesis = build_synthesis(*pictures, config, limit=limit, device=device, coco_people=None, how=SYNTHESIS)
+    synthesis = build_synthesis(images, config, device=device, how=SYNTHESIS)
     if choice.cache is None:
         return task, synthesis
     kept_aside = config.validation_people
@@ -102,17 +101,16 @@ def _task(
 def _made_from(
     network: Network,
     choice: DiffusionChoice,
-    pictures: tuple[Path, Path, Path],
+    images: TrainingImages,
     config: TrainingConfig,
-    limit: int | None,
 ) -> str:
     """All that a sample and what the prior says of it depend on."""
-    paths = [str(path.resolve()) for path in pictures]
+    paths = [str(path.resolve()) for path in (images.people, *images.occluders[0])]
     hashes = {} if choice.prior == "tiny" else _hashes(network, choice)
     return (
         f"{network}, prior {choice.prior} {hashes}, sigma {choice.heatmap_sigma}, joints {choice.joints}, "
         f"samples {choice.samples}, seed {config.seed}, "
-        f"kept aside {config.validation_people}, limit {limit}, pictures {paths}, {SYNTHESIS}"
+        f"kept aside {config.validation_people}, limit {images.limit}, pictures {paths}, {SYNTHESIS}"
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from deocclude.errors import InputError
 from deocclude.files import written_whole
 from deocclude.models.diffusion.body_prior import PriorFeatures
+from deocclude.training.knowledge import Known
 from deocclude.training.loop import step_generator
 from deocclude.training.synthesis import BatchSynthesis, SynthesisBatch
 
@@ -38,15 +39,20 @@ class FixedSamples:
     def device(self) -> torch.device:
         return self.synthesis.device
 
+    @property
+    def repeats(self) -> Tensor:
+        return torch.ones(len(self.photos), dtype=torch.int64, device=self.device)
+
     def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch:
         """Samples `indices` (B,) at `size`; nothing is drawn from the generator."""
         samples = [self._sample(int(index), size) for index in indices]
+        known = Known(*(torch.cat(masks) for masks in zip(*(vars(one.known).values() for one in samples), strict=True)))
         fields = {
             name: torch.cat([getattr(one, name) for one in samples])
             for name in vars(samples[0])
-            if name != "sample_ids"
+            if name not in ("sample_ids", "known")
         }
-        return SynthesisBatch(**fields, sample_ids=indices)
+        return SynthesisBatch(**fields, known=known, sample_ids=indices)
 
     def _sample(self, index: int, size: int) -> SynthesisBatch:
         kept, photos = self.validation_people, len(self.synthesis.photos)

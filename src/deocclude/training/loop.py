@@ -69,6 +69,11 @@ class Samples(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+    @property
+    def repeats(self) -> Tensor:
+        """How often each index is in the pool that is drawn from, int64 (N,)."""
+        ...
+
     def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch: ...
 
 
@@ -267,12 +272,13 @@ def step_generator(seed: int, step: int, process: int, device: torch.device) -> 
 
 
 def training_pool(synthesis: Samples, config: TrainingConfig) -> Tensor:
-    """Indices of the photographs that are trained on: all but the first, which are kept aside.
+    """Indices of the photographs that are trained on, as often as they are to be drawn: all but the first, kept aside.
 
     Raises InputError where none is left.
     """
     check_enough_photographs(len(synthesis.photos), config)
-    return torch.arange(config.validation_people, len(synthesis.photos), device=synthesis.device)
+    indices = torch.arange(config.validation_people, len(synthesis.photos), device=synthesis.device)
+    return indices.repeat_interleave(synthesis.repeats[config.validation_people :])
 
 
 def check_enough_photographs(count: int, config: TrainingConfig) -> None:

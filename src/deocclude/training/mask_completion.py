@@ -69,8 +69,9 @@ class MaskCompletionTask:
         config = self.config
         initial = detector_like(batch.modal_mask, batch.occluder_mask, generator, exact=config.exact_masks)
         logits: MaskLogits = network(batch.occluded, initial)
-        scored = batch.scored.float()
-        weight = scored * (1 + (config.occluder_weight - 1) * batch.occluder_mask)
+        scored, known = batch.scored.float(), batch.scored & batch.known.body_scored
+        body = known.float()
+        weight = body * (1 + (config.occluder_weight - 1) * batch.occluder_mask)
         losses = {"amodal": config.cross_entropy * mask_cross_entropy(logits.amodal, batch.amodal_mask, weight)}
         amodal = logits.amodal.sigmoid()
         if logits.modal is not None:
@@ -81,22 +82,21 @@ class MaskCompletionTask:
             labels = modal_parsing(batch.parsing, batch.modal_mask)
             losses["modal_parsing"] = config.parsing * parsing_cross_entropy(logits.modal_parsing, labels)
         if config.l1:
-            losses["l1"] = config.l1 * ((amodal - batch.amodal_mask.float()).abs() * scored).mean()
+            losses["l1"] = config.l1 * ((amodal - batch.amodal_mask.float()).abs() * body).mean()
         if config.perceptual and self.features is not None:
             ours, truth = (self.features(as_picture(mask)) for mask in (amodal, batch.amodal_mask.float()))
             losses["perceptual"] = config.perceptual * feature_l1(ours, truth)
         if config.soft_iou:
-            hidden = batch.scored & ~batch.modal_mask
+            hidden = known & ~batch.modal_mask
             losses["soft_iou"] = config.soft_iou * (
-                soft_iou_loss(amodal, batch.amodal_mask, batch.scored)
-                + soft_iou_loss(amodal, batch.amodal_mask, hidden)
+                soft_iou_loss(amodal, batch.amodal_mask, known) + soft_iou_loss(amodal, batch.amodal_mask, hidden)
             )
         if self.discriminator is not None:
             # Carried bags are not judged: the generator may call them what it likes.
-            made = amodal * scored
+            made = amodal * body
             verdict = judge_frozen(self.discriminator, batch.occluded, made)
             losses["adversarial"] = config.adversarial * generator_adversarial(verdict)
-            return losses, (batch.occluded, made.detach(), batch.amodal_mask * scored)
+            return losses, (batch.occluded, made.detach(), batch.amodal_mask * body)
         return losses, None
 
     def discriminator_loss(self, made: Any) -> Tensor:
@@ -112,8 +112,8 @@ class MaskCompletionTask:
             logits = network(batch.occluded, initial)
             modal = initial > 0.5 if name == "given" or logits.modal is None else logits.modal > 0
             amodal = (logits.amodal > 0) | modal
-            scored = batch.scored
-            figures[f"{name}_modal_iou"] = iou(modal, batch.modal_mask, scored)
+            scored = batch.known.body_scored & batch.scored
+            figures[f"{name}_modal_iou"] = iou(modal, batch.modal_mask, batch.scored)
             figures[f"{name}_iou"] = iou(amodal, batch.amodal_mask, scored)
             invisible = batch.amodal_mask & ~batch.modal_mask
             figures[f"{name}_invisible_iou"] = iou(amodal & ~modal, invisible, scored)

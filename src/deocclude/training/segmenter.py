@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deocclude.models.keypoint_maps import keypoint_maps
 from deocclude.models.segmenter import SegmenterNetwork, SegmenterOutput
+from deocclude.training.found_keypoints import found_keypoints
 from deocclude.training.losses import mask_cross_entropy, soft_iou_loss
 from deocclude.training.mask_completion import as_picture, iou
 from deocclude.training.preview import sheet
@@ -32,8 +34,8 @@ class SegmenterLossConfig:
     """Cross-entropy of the joint maps against Gaussians."""
     joint_sigma: float = 1.5
     """Width of those Gaussians, cells of the joint map."""
-    box_given: float = 0.4
-    """Share of the samples that come with the person's box, loosely drawn."""
+    box_given: float = 0.9
+    """Fraction of the samples that come with the person's box, loosely drawn."""
 
 
 class SegmenterTask:
@@ -52,7 +54,8 @@ class SegmenterTask:
     ) -> tuple[dict[str, Tensor], Any]:
         config = self.config
         box = draw_boxes(batch.modal_mask, generator, given=config.box_given)
-        output: SegmenterOutput = network(batch.occluded, box)
+        maps = keypoint_maps(found_keypoints(batch, generator), batch.occluded.shape[-1])
+        output: SegmenterOutput = network(batch.occluded, box, maps)
         height, width = output.joint_heatmap_logits.shape[-2:]
         heatmaps, weight = joint_targets(batch.joints, (height, width), config.joint_sigma)
         joints = F.binary_cross_entropy_with_logits(output.joint_heatmap_logits, heatmaps, reduction="none")
@@ -71,7 +74,7 @@ class SegmenterTask:
 
     def metrics(self, network: nn.Module, batch: SynthesisBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Modal IoU, and the share of joints within 10 % of the person's height, hidden and visible apart."""
-        output = network(batch.occluded, torch.ones_like(batch.occluded[:, :1]))
+        output = network(batch.occluded, draw_boxes(batch.modal_mask, generator, given=1.0))
         xy, _ = joint_peaks(output.joint_heatmap_logits)
         rows = batch.amodal_mask.any(dim=3).flatten(1).sum(1)
         near = (xy - batch.joints[..., :2]).norm(dim=-1) < 0.1 * rows[:, None]
@@ -83,7 +86,7 @@ class SegmenterTask:
 
     def preview(self, network: nn.Module, batch: SynthesisBatch, generator: torch.Generator) -> np.ndarray:
         """Input, found mask, true mask, joint maps over the picture."""
-        output = network(batch.occluded, torch.ones_like(batch.occluded[:, :1]))
+        output = network(batch.occluded, draw_boxes(batch.modal_mask, generator, given=1.0))
         strongest = output.joint_heatmap_logits.sigmoid().amax(dim=1, keepdim=True)
         joints = F.interpolate(strongest, batch.occluded.shape[-2:])
         found = as_picture(output.modal_logits.sigmoid())
@@ -91,9 +94,9 @@ class SegmenterTask:
 
 
 def draw_boxes(mask: Tensor, generator: torch.Generator, *, given: float, is_exact: bool = False) -> Tensor:
-    """Box channel (B, 1, H, W): the mask's box with up to 20 % play on each side, or all ones for `1 - given`."""
+    """Box channel (B, 1, H, W): the mask's box with up to 15 % play on each side, or all ones for `1 - given`."""
     batch, _, height, width = mask.shape
-    play = torch.rand((batch, 4), generator=generator, device=mask.device) * 0.3 - 0.1
+    play = torch.rand((batch, 4), generator=generator, device=mask.device) * 0.3 - 0.15
     play = torch.zeros_like(play) if is_exact else play
     is_given = torch.rand(batch, generator=generator, device=mask.device) < given
     sides = []

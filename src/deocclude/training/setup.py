@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
@@ -14,20 +14,22 @@ from deocclude.errors import InputError
 from deocclude.imagenet import imagenet_state_dict
 from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
+from deocclude.models.occlusion import OcclusionConfig, OcclusionNetwork
 from deocclude.models.segmenter import SEGMENTER_PRESETS, SegmenterNetwork
 from deocclude.training.config import TrainingConfig
 from deocclude.training.loop import Task, check_enough_photographs
 from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
+from deocclude.training.occlusion import OcclusionLossConfig, OcclusionTask
 from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask
 from deocclude.training.store import (
     is_hand_drawn,
     join,
-    load_backgrounds,
     load_coco_people,
     load_occluders,
     load_photos,
+    load_scenes,
 )
 from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
 from deocclude.training.templates import load_templates
@@ -38,7 +40,6 @@ LossConfig = TypeVar("LossConfig", MaskLossConfig, RgbLossConfig)
 
 NUM_PEOPLE_AS_OCCLUDERS = 400
 NUM_SHAPES = 400
-COCO_REPEATS = 3
 
 # What the shipped weights were trained with: the terms that count people instead of pixels, and none that asks a second
 # network at every step (adversary, feature distance), which two CPU cores had no time for.
@@ -64,33 +65,43 @@ def training_device(name: str | None) -> torch.device:
     return checked_device(name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingImages:
+    """What training reads.
+
+    people: a CCP folder. occluders: COCO files with their image folders, whose objects are pasted and whose pictures
+    without people are scenes. coco_people: the same of files whose people are trained on as well. limit: only the first
+    photographs of the CCP folder.
+    """
+
+    people: Path
+    occluders: tuple[tuple[Path, Path], ...]
+    coco_people: tuple[tuple[Path, Path], ...] = ()
+    limit: int | None = None
+
+
 def build_synthesis(
-    people: Path,
-    occluders: Path,
-    occluder_images: Path,
+    images: TrainingImages,
     config: TrainingConfig,
     *,
-    limit: int | None,
     device: torch.device,
-    coco_people: Literal["modal", "amodal"] | None,
     how: BatchSynthesisConfig | None = None,
     hand_drawn: bool = False,
 ) -> BatchSynthesis:
     """Photographs and occluders on the training device.
 
-    coco_people: take the occluders' COCO people too (`COCO_REPEATS` times), for a network that learns their modal masks
-        or one that learns amodal ones. how: the pictures are made; the feed-forward networks' way by default.
-    hand_drawn: train on the photographs whose masks people drew alone; those kept aside stay the same.
+    how: the pictures are made; the feed-forward networks' way by default. hand_drawn: of CCP, train on the photographs
+    whose masks people drew alone; those kept aside stay the same.
 
     Raises InputError for files that cannot be used and too few photographs.
     """
-    photos = load_photos(people, limit=limit)
-    check_enough_photographs(len(photos), config)  # COCO's people must not be kept aside: each is there several times
-    patches = load_occluders(
-        occluders,
-        occluder_images,
-        photos,
-        num_people=min(NUM_PEOPLE_AS_OCCLUDERS, len(photos)),
+    photos = load_photos(images.people, limit=images.limit)
+    check_enough_photographs(len(photos), config)
+    others = [store for source in images.coco_people for store in load_coco_people(*source)]
+    occluders = load_occluders(
+        images.occluders,
+        [photos, *others],
+        num_people=NUM_PEOPLE_AS_OCCLUDERS,
         num_shapes=NUM_SHAPES,
         seed=config.seed,
     )
@@ -99,11 +110,9 @@ def build_synthesis(
         kept[: config.validation_people] = True
         photos = photos.select(kept.nonzero().squeeze(1))
         check_enough_photographs(len(photos), config)
-    if coco_people is not None:
-        others = load_coco_people(occluders, occluder_images, score_others=coco_people == "modal")
-        photos = join([photos, *others * COCO_REPEATS])
-    backgrounds = load_backgrounds(occluders, occluder_images)
-    return BatchSynthesis(photos.to(device), patches.to(device), backgrounds.to(device), how or BatchSynthesisConfig())
+    scenes = load_scenes(images.occluders)
+    photos = join([photos, *others])
+    return BatchSynthesis(photos.to(device), occluders.to(device), scenes.to(device), how or BatchSynthesisConfig())
 
 
 def build_task(
@@ -127,6 +136,8 @@ def build_task(
     """
     if network == "segmenter":
         return _segmenter_task(start)
+    if network == "occlusion":
+        return OcclusionTask(_occlusion_network(start), OcclusionLossConfig())
     if network == "mask-completion":
         mask_losses = _losses(MaskLossConfig(), COMPACT_MASK_LOSSES, losses)
         if exact_masks is not None:
@@ -159,11 +170,29 @@ def _named(presets: dict[str, Config], name: str) -> Config:
 
 
 def _segmenter_task(start: Path | None) -> SegmenterTask:
-    if start is not None:
-        return SegmenterTask(load_network(start, expected="SegmenterNetwork")[0], SegmenterLossConfig())
     network = SegmenterNetwork(SEGMENTER_PRESETS["compact"])
-    network.encoder.load_imagenet(imagenet_state_dict())
+    if start is None:
+        network.encoder.load_imagenet(imagenet_state_dict())
+    else:
+        network.start_from(load_network(start, expected="SegmenterNetwork")[0])
     return SegmenterTask(network, SegmenterLossConfig())
+
+
+def _occlusion_network(start: Path | None) -> OcclusionNetwork:
+    """A new network (encoder from ImageNet), or one that starts from a segmenter or an occlusion network."""
+    network = OcclusionNetwork(OcclusionConfig())
+    if start is None:
+        network.encoder.load_imagenet(imagenet_state_dict())
+        return network
+    given = load_network(start)[0]
+    if isinstance(given, OcclusionNetwork):
+        return given
+    if not isinstance(given, SegmenterNetwork):
+        raise InputError(
+            f"{start}: holds a {type(given).__name__}; an occlusion network starts from its like or a segmenter"
+        )
+    network.start_from(given)
+    return network
 
 
 def _mask_network(config: str, start: Path | None, templates: Path | None) -> MaskCompletionNetwork:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from deocclude.parsing import FLIPPED_LABELS, IGNORE_LABEL
 from deocclude.skeletons import FLIPPED_JOINTS
-from deocclude.training.store import BACKGROUND, NOT_SCORED, PERSON, PhotoStore
+from deocclude.training.knowledge import Known, known_pixels
+from deocclude.training.store import BACKGROUND, IN_FRONT, NOT_SCORED, PERSON, Occluders, PhotoStore, Scenes
 from deocclude.training.views import (
     ViewConfig,
     centre_and_extent,
@@ -62,7 +64,15 @@ class BatchSynthesisConfig:
     num_candidates: int = 16
     """Placements measured for one that is taken."""
     other_background: float = 0.25
-    """Probability that the person is put before another background, where there are any."""
+    """Probability that a whole person is put into another scene, where there are any."""
+    scene_in_front: float = 0.5
+    """Probability that objects of that scene stand in front of the person: occluders where they belong."""
+    something_behind: float = 0.35
+    """Probability that an object is put behind the person: not everything at a body's contour hides a part of it."""
+    ccp_repeats: int = 1
+    """How often a CCP photograph is drawn for one partly visible person of COCO."""
+    whole_repeats: int = 4
+    """How often a whole person of COCO is drawn for one partly visible one."""
     views: ViewConfig = field(default_factory=ViewConfig)
     """What the pictures show."""
     grey: float = 0.07
@@ -77,8 +87,12 @@ class SynthesisBatch:
 
     occluded, whole: float32 (B, 3, S, S) in [0, 1], with and without the occluders.
     modal_mask, amodal_mask, occluder_mask, scored: bool (B, 1, S, S); modal is amodal and not occluder; carried bags
-    are not scored. parsing: int64 (B, S, S), LIP-20 of the whole person, 255 ignored.
-    joints: float32 (B, 25, 3): x, y in pixels of the crop, confidence of the label.
+    are not scored. The amodal mask is what the photograph without the occluders shows of the person: of people whom
+    something hid already it is a part, and `known` says where more can be said.
+    frame_mask: bool (B, 1, S, S), the photograph; outside it the square is black.
+    parsing: int64 (B, S, S), LIP-20 of the whole person, 255 ignored.
+    joints: float32 (B, 25, 3): x, y in pixels of the crop, confidence of the label. hidden_joints: bool (B, 25), those
+    that something hid already in the photograph.
     sample_ids: int64 (B,), of samples that always look the same (`training.fixed_samples`); None where none does.
     """
 
@@ -88,51 +102,67 @@ class SynthesisBatch:
     amodal_mask: Tensor
     occluder_mask: Tensor
     scored: Tensor
+    frame_mask: Tensor
+    known: Known
     parsing: Tensor
     joints: Tensor
+    hidden_joints: Tensor
     sample_ids: Tensor | None = None
 
 
+class Placed(NamedTuple):
+    """An object for each person: index of its patch (B,), affine map (B, 2, 3) to it, whether it is there (B,)."""
+
+    chosen: Tensor
+    theta: Tensor
+    present: Tensor
+
+
 class BatchSynthesis:
-    """Endless batches of people; every draw comes from the generator.
+    """Endless batches of people; every draw comes from the generator."""
 
-    occluders: uint8 (M, 4, P, P). backgrounds: uint8 (K, 3, P, P), pictures without people; K may be 0.
-    """
-
-    def __init__(
-        self, photos: PhotoStore, occluders: Tensor, backgrounds: Tensor, config: BatchSynthesisConfig
-    ) -> None:
-        self.photos, self.occluders, self.backgrounds, self.config = photos, occluders, backgrounds, config
-        alpha = occluders[:, 3:].float() / 255
+    def __init__(self, photos: PhotoStore, occluders: Occluders, scenes: Scenes, config: BatchSynthesisConfig) -> None:
+        self.photos, self.occluders, self.scenes, self.config = photos, occluders, scenes, config
+        alpha = occluders.patches[:, 3:].float() / 255
         self.small_alpha = F.interpolate(alpha, (PLACE_SIZE, PLACE_SIZE), mode="area")
-        self.flipped_labels = torch.tensor([*FLIPPED_LABELS, *range(20, 256)], device=occluders.device)
-        self.flipped_joints = torch.tensor(FLIPPED_JOINTS, device=occluders.device)
+        self.flipped_labels = torch.tensor([*FLIPPED_LABELS, *range(20, 256)], device=self.device)
+        self.flipped_joints = torch.tensor(FLIPPED_JOINTS, device=self.device)
 
     @property
     def device(self) -> torch.device:
         """Where the pictures lie, and so where the networks go."""
         return self.photos.images.device
 
+    @property
+    def repeats(self) -> Tensor:
+        """How often each photograph is to be drawn for one partly visible person of COCO, int64 (N,)."""
+        is_coco = (self.photos.parsing == IGNORE_LABEL).flatten(1).all(1)
+        repeats = torch.where(self.photos.whole, self.config.whole_repeats, 1)
+        return torch.where(is_coco, repeats, self.config.ccp_repeats)
+
     def __call__(self, indices: Tensor, size: int, generator: torch.Generator) -> SynthesisBatch:
         """Photographs `indices` (B,) as occluded people at `size`."""
         photos = self.photos.select(indices)
         # 1. The photograph: its edges, its background, and where the occluders lie in it.
         draw = uniform(len(indices), photos.boxes.device, generator)
-        elsewhere = (draw(0, 1) < self.config.other_background) & (len(self.backgrounds) > 0)
+        elsewhere = (draw(0, 1) < self.config.other_background) & (len(self.scenes) > 0) & photos.whole
         frame = draw_frames(photos.boxes, photos.frames, elsewhere, self.config.views, generator)
-        scene = _around(photos.boxes, frame)
-        occluders, visible, whole_box = self._place_occluders(photos, frame, scene, generator)
+        area = _around(photos.boxes, frame)
+        (behind, *in_front), visible, whole_box = self._place_occluders(photos, frame, area, generator)
         # 2. What is looked at, and the picture of it.
         square = draw_looks(visible, whole_box, frame, self.config.views, generator)
         in_frame = shown(square, frame, size)
         labels, parsing = _labels(photos, square, in_frame)
-        whole = self._picture(photos, square, frame, elsewhere, size, generator)
-        occluded, occluder = whole, torch.zeros_like(in_frame)
-        for chosen, theta, present in occluders:
-            seen = chained(square_map(inside(square, scene)), theta)
-            occluded, occluder = self._paste(occluded, occluder, chosen, seen, present, generator)
+        whole, scene, occluder = self._picture(photos, square, frame, elsewhere, size, generator)
+        whole, behind_mask = self._paste_behind(whole, photos, square, area, elsewhere, behind, generator)
+        occluded = torch.where(occluder, scene, whole)
+        for placed in in_front:
+            seen = chained(square_map(inside(square, area)), placed.theta)
+            colour, alpha = self._patches(placed, seen, size, generator)
+            occluded, occluder = torch.lerp(occluded, colour, alpha), occluder | (alpha > 0.5)
         occluded, whole = (picture * in_frame for picture in self._photograph(occluded, whole, generator))
-        amodal, occluder = labels == PERSON, occluder & in_frame
+        amodal = labels == PERSON
+        occluder = (occluder & in_frame) | (labels == IN_FRONT)
         batch = SynthesisBatch(
             occluded=occluded,
             whole=whole,
@@ -140,30 +170,35 @@ class BatchSynthesis:
             amodal_mask=amodal,
             occluder_mask=occluder,
             scored=labels != NOT_SCORED,
+            frame_mask=in_frame,
+            known=known_pixels(photos, square, in_frame, labels, occluder, behind_mask),
             parsing=parsing,
             joints=_joints_in(photos.joints, square, size),
+            hidden_joints=photos.hidden,
         )
         return self._flip(batch, draw(0, 1) < 0.5)
 
     def _place_occluders(
-        self, photos: PhotoStore, frame: Tensor, scene: Tensor, generator: torch.Generator
-    ) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor, Tensor]:
-        """Two occluders for each person, and the boxes (B, 4) of what they leave visible and of the whole person.
+        self, photos: PhotoStore, frame: Tensor, area: Tensor, generator: torch.Generator
+    ) -> tuple[list[Placed], Tensor, Tensor]:
+        """What stands behind each person, two occluders, and the boxes (B, 4) of what they leave and of the person.
 
-        scene: square (B, 3) round the person. An occluder is an index (B,), an affine map (B, 2, 3) from the scene to
-        its patch, and whether it is there (B,).
+        area: square (B, 3) round the person.
         """
-        labels, _ = _labels(photos, scene, shown(scene, frame, MEASURE_SIZE))
+        labels, _ = _labels(photos, area, shown(area, frame, MEASURE_SIZE))
         person = (labels == PERSON).float()
-        ratio = self._draw_ratios(len(scene), scene.device, generator)
-        occluders, modal = [], person
-        for share, wanted in ((1.0, ratio >= 0), (0.5, (ratio >= 0) & self._draw_second(ratio, generator))):
-            chosen, theta = self._place(person, ratio * share, generator)
-            occluders.append((chosen, theta, wanted))
-            alpha = resample(self.occluders[chosen, 3:].float() / 255, theta, MEASURE_SIZE)
+        ratio = self._draw_ratios(len(area), area.device, generator)
+        draw = uniform(len(area), area.device, generator)
+        behind = self._place(person, draw(0.1, 0.5), generator), draw(0, 1) < self.config.something_behind
+        placed, modal = [Placed(*behind[0], behind[1])], person
+        for fraction, wanted in ((1.0, ratio >= 0), (0.5, (ratio >= 0) & self._draw_second(ratio, generator))):
+            placed.append(Placed(*self._place(person, ratio * fraction, generator), wanted))
+            alpha = resample(
+                self.occluders.patches[placed[-1].chosen, 3:].float() / 255, placed[-1].theta, MEASURE_SIZE
+            )
             modal = modal * ((alpha < 0.5) | ~wanted[:, None, None, None])
-        whole_box = mask_boxes(person, scene, photos.boxes)
-        return occluders, mask_boxes(modal, scene, whole_box), whole_box
+        whole_box = mask_boxes(person, area, photos.boxes)
+        return placed, mask_boxes(modal, area, whole_box), whole_box
 
     def _picture(
         self,
@@ -173,36 +208,84 @@ class BatchSynthesis:
         elsewhere: Tensor,
         size: int,
         generator: torch.Generator,
-    ) -> Tensor:
-        """What the squares show of the people, before their own or another background: (B, 3, S, S) in [0, 1]."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the squares show of the people, in their own or in another scene.
+
+        Returns pictures (B, 3, S, S) in [0, 1] without occluders; the scenes alone; and which of their pixels, bool
+        (B, 1, S, S), belong to objects that stand in front of the person.
+        """
         view = square_map(square)
         picture = resample(photos.images.float() / 255, view, size)
+        scene, in_front = torch.zeros_like(picture), torch.zeros_like(picture[:, :1], dtype=torch.bool)
+        if not elsewhere.any():
+            return picture, scene, in_front
         draw = uniform(len(square), square.device, generator)
-        # The frame lies somewhere in the background picture, at most as large as that.
-        zoom, source = draw(0.4, 1), (draw(0, 1) * len(self.backgrounds)).long()
+        # The frame lies somewhere in the scene, at most as large as that.
+        zoom, source = draw(0.4, 1), (draw(0, 1) * len(self.scenes)).long()
         corner = torch.stack([draw(-1, 1), draw(-1, 1)], dim=1) * (1 - zoom[:, None])
-        in_background = torch.cat([corner, zoom[:, None]], dim=1)
-        theta = chained(square_map(inside(square, enclosing(frame))), square_map(in_background))
-        background = resample(self.backgrounds[source[elsewhere]].float() / 255, theta[elsewhere], size)
-        person = resample((photos.labels[elsewhere] != BACKGROUND).float(), view[elsewhere], size)
-        # A little inside the contour, where the old background does not shine through.
-        alpha = ((person - 0.4) / 0.5).clamp(0, 1)
-        picture[elsewhere] = background + alpha * (picture[elsewhere] - background)
-        return picture
+        in_scene = torch.cat([corner, zoom[:, None]], dim=1)
+        theta = chained(square_map(inside(square, enclosing(frame))), square_map(in_scene))[elsewhere]
+        scene[elsewhere] = resample(self.scenes.images[source[elsewhere]].float() / 255, theta, size)
+        person = _cut_out(photos.labels[elsewhere], view[elsewhere], size)
+        picture[elsewhere] = torch.lerp(scene[elsewhere], picture[elsewhere], person)
+        grid = F.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
+        objects = self.scenes.objects[source[elsewhere]].float()
+        numbers = F.grid_sample(objects, grid, mode="nearest", align_corners=False).long()
+        in_front[elsewhere] = self._draw_in_front(numbers, person > 0.5, generator)
+        return picture, scene, in_front
+
+    def _draw_in_front(self, numbers: Tensor, person: Tensor, generator: torch.Generator) -> Tensor:
+        """Pixels (B, 1, S, S) of some of the objects, whose numbers are given, unless they hide most of the person."""
+        draw = uniform(len(numbers), numbers.device, generator)
+        chance = torch.where(draw(0, 1) < self.config.scene_in_front, 0.5, 0.0)
+        chosen = torch.rand((len(numbers), 256), generator=generator, device=numbers.device) < chance[:, None]
+        chosen[:, 0] = False
+        in_front = chosen.gather(1, numbers.flatten(1)).view(numbers.shape)
+        hidden = (in_front & person).flatten(1).sum(1) / person.flatten(1).sum(1).clamp(min=1)
+        return in_front & (hidden < 0.7)[:, None, None, None]
+
+    def _paste_behind(
+        self,
+        picture: Tensor,
+        photos: PhotoStore,
+        square: Tensor,
+        area: Tensor,
+        elsewhere: Tensor,
+        placed: Placed,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """The pictures with an object between person and background, and its visible pixels, bool (B, 1, S, S).
+
+        Of the person's own scene only what is not annotated is covered: what may be in front of the person stays.
+        """
+        size, view = picture.shape[-1], square_map(square)
+        background = resample((photos.labels == BACKGROUND).float(), view, size)
+        background = torch.where(elsewhere[:, None, None, None], 1 - _cut_out(photos.labels, view, size), background)
+        theta = chained(square_map(inside(square, area)), placed.theta)
+        colour, alpha = self._patches(placed, theta, size, generator)
+        alpha = alpha * background
+        return torch.lerp(picture, colour, alpha), alpha > 0.5
 
     def _flip(self, batch: SynthesisBatch, flipped: Tensor) -> SynthesisBatch:
         """Some pictures of a batch mirrored, which exchanges left and right in parsing and joints."""
-        pixels = {
-            name: torch.where(flipped[:, None, None, None], value.flip(-1), value)
-            for name, value in vars(batch).items()
-            if name not in ("parsing", "joints", "sample_ids")
-        }
+
+        def turned(masks: Any) -> dict[str, Any]:
+            return {
+                name: torch.where(flipped[:, None, None, None], value.flip(-1), value)
+                for name, value in vars(masks).items()
+                if isinstance(value, torch.Tensor) and value.ndim == 4
+            }
+
         mirrored = batch.joints.clone()
         mirrored[..., 0] = batch.occluded.shape[-1] - mirrored[..., 0]
         return SynthesisBatch(
-            **pixels,
+            **turned(batch),
+            known=Known(**turned(batch.known)),
             parsing=torch.where(flipped[:, None, None], self.flipped_labels[batch.parsing].flip(-1), batch.parsing),
             joints=torch.where(flipped[:, None, None], mirrored[:, self.flipped_joints], batch.joints),
+            hidden_joints=torch.where(
+                flipped[:, None], batch.hidden_joints[:, self.flipped_joints], batch.hidden_joints
+            ),
         )
 
     def _draw_ratios(self, batch: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -217,26 +300,22 @@ class BatchSynthesis:
         draw = uniform(len(ratio), ratio.device, generator)
         return draw(0, 1) < self.config.second_occluder
 
-    def _paste(
-        self,
-        picture: Tensor,
-        occluder: Tensor,
-        chosen: Tensor,
-        theta: Tensor,
-        present: Tensor,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """One occluder more on each picture that has it: the picture and everything pasted so far."""
-        patches = resample(self.occluders[chosen].float() / 255, theta, picture.shape[-1])
-        colour = self._lend_surfaces(patches[:, :3], generator)
-        colour = _jitter_colour(_turn_hue(colour, self.config.other_hue, generator), generator)
-        alpha = patches[:, 3:] * present[:, None, None, None]
-        return picture * (1 - alpha) + colour * alpha, occluder | (alpha > 0.5)
+    def _patches(self, placed: Placed, theta: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Colours (B, 3, S, S) and alpha (B, 1, S, S) of what is there; theta: maps (B, 2, 3) to the patches."""
+        present = placed.present
+        chosen = placed.chosen[present]
+        patches = resample(self.occluders.patches[chosen].float() / 255, theta[present], size)
+        colour = theta.new_zeros(len(theta), 3, size, size)
+        alpha = theta.new_zeros(len(theta), 1, size, size)
+        surfaces = self._swap_textures(patches[:, :3], ~self.occluders.is_person[chosen], generator)
+        colour[present] = _jitter_colour(_turn_hue(surfaces, self.config.other_hue, generator), generator)
+        alpha[present] = patches[:, 3:]
+        return colour, alpha
 
-    def _lend_surfaces(self, colour: Tensor, generator: torch.Generator) -> Tensor:
-        """Pictures (B, 3, S, S), some of them exchanged for a piece of a random photograph."""
+    def _swap_textures(self, colour: Tensor, allowed: Tensor, generator: torch.Generator) -> Tensor:
+        """Pictures (B, 3, S, S), some of those allowed (B,) exchanged for a piece of a random photograph."""
         draw = uniform(len(colour), colour.device, generator)
-        lent = draw(0, 1) < self.config.borrowed_surface
+        lent = (draw(0, 1) < self.config.borrowed_surface) & allowed
         source = (draw(0, 1) * len(self.photos)).long().clamp(max=len(self.photos) - 1)[lent]
         centre = torch.stack([draw(-0.6, 0.6), draw(-0.6, 0.6)], 1)
         zoom = _patch_map(centre, draw(1, 3), draw(-math.pi, math.pi), draw(0, 1) < 0.5)
@@ -260,9 +339,14 @@ class BatchSynthesis:
         draw = uniform(batch * count, person.device, generator)
         chosen = (draw(0, 1) * len(self.occluders)).long().clamp(max=len(self.occluders) - 1)
         repeated_extent = extent.repeat_interleave(count, 0)
-        half = (draw(math.log(0.2), math.log(1.3)).exp() * repeated_extent.amax(1) * 0.6).clamp(0.05, 1.5)
-        offset = torch.stack([draw(-1.1, 1.1), draw(-1.0, 1.0)], 1) * repeated_extent
-        theta = _patch_map(centre.repeat_interleave(count, 0) + offset, half, draw(-0.5, 0.5), draw(0, 1) < 0.5)
+        # People are about as large as the one they hide, upright, and nearer: their feet are lower in the picture.
+        is_person = self.occluders.is_person[chosen]
+        size = torch.where(is_person, draw(math.log(0.7), math.log(1.4)), draw(math.log(0.12), math.log(0.8))).exp()
+        half = (size * repeated_extent.amax(1)).clamp(0.05, 1.5)
+        down = torch.where(is_person, draw(-0.2, 0.6), draw(-1, 1))
+        offset = torch.stack([draw(-1.1, 1.1), down], 1) * repeated_extent
+        angle = draw(-0.5, 0.5) * torch.where(is_person, 0.2, 1.0)
+        theta = _patch_map(centre.repeat_interleave(count, 0) + offset, half, angle, draw(0, 1) < 0.5)
         grid = F.affine_grid(theta, [batch * count, 1, PLACE_SIZE, PLACE_SIZE], align_corners=False)
         alpha = F.grid_sample(self.small_alpha[chosen], grid, align_corners=False).view(batch, count, -1)
         covered = (alpha * person.flatten(2)).sum(2) / person.flatten(1).sum(1, keepdim=True).clamp(min=1e-3)
@@ -297,6 +381,15 @@ def _around(person: Tensor, frame: Tensor) -> Tensor:
     seen = torch.cat([torch.maximum(person[:, :2], frame[:, :2]), torch.minimum(person[:, 2:], frame[:, 2:])], dim=1)
     square = enclosing(seen)
     return torch.cat([square[:, :2], square[:, 2:] * 1.2], dim=1)
+
+
+def _cut_out(labels: Tensor, view: Tensor, size: int) -> Tensor:
+    """How much of each pixel is the person and what they carry, (B, 1, S, S) in [0, 1].
+
+    A little inside the contour, where the photograph's own background does not shine through.
+    """
+    own = resample(((labels == PERSON) | (labels == NOT_SCORED)).float(), view, size)
+    return ((own - 0.4) / 0.5).clamp(0, 1)
 
 
 def _labels(photos: PhotoStore, square: Tensor, in_frame: Tensor) -> tuple[Tensor, Tensor]:
