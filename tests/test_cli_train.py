@@ -12,7 +12,7 @@ from tiny_data import write_coco, write_people
 from deocclude.cli.main import main
 from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
 from deocclude.training.config import TrainingConfig
-from deocclude.training.setup import build_synthesis
+from deocclude.training.setup import TrainingImages, build_synthesis
 from deocclude.training.templates import load_templates, save_templates
 from deocclude.weights import load_network, save_network
 
@@ -102,10 +102,9 @@ def test_hand_drawn_masks_alone_and_the_same_photographs_kept_aside(tmp_path: Pa
     coco, images = write_coco(tmp_path, person=False)
     stores = [
         build_synthesis(
-            *(tmp_path / "ccp", coco, images, TrainingConfig(validation_people=2)),
-            limit=None,
+            TrainingImages(people=tmp_path / "ccp", occluders=((coco, images),)),
+            TrainingConfig(validation_people=2),
             device=torch.device("cpu"),
-            coco_people=None,
             hand_drawn=hand_drawn,
         ).photos
         for hand_drawn in (False, True)

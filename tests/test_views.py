@@ -79,7 +79,10 @@ def test_outside_its_frame_a_picture_is_black_and_shows_nobody() -> None:
 
 
 def test_another_background_leaves_person_and_labels_as_they_are() -> None:
-    config = replace(CONFIG, nothing_hidden=1.0, noise=0.0, grey=0.0, views=replace(UNCUT, letterbox=1.0))
+    views = replace(UNCUT, letterbox=1.0)
+    config = replace(
+        CONFIG, nothing_hidden=1.0, noise=0.0, grey=0.0, something_behind=0.0, scene_in_front=0.0, views=views
+    )
     synthesis = BatchSynthesis(body_store(), patches(), backgrounds(1), replace(config, other_background=1.0))
     batch = synthesis(torch.arange(4), 128, torch.Generator().manual_seed(0))
     shown = torch.nn.functional.max_pool2d((~batch.scored | batch.amodal_mask).float(), 7, 1, 3) > 0

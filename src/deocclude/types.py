@@ -42,6 +42,8 @@ class MaskCompletion:
     modal_parsing, amodal_parsing: LIP-20 label of each pixel, int64 (B, H, W), 0 outside the mask; None where the stage
         has no parsing.
     rgb: the picture of the person, float32 (B, 3, H, W) in [0, 1], of a stage that predicts both at once; else None.
+    occluder_mask: what is in front of the person, or would be if they were there, bool (B, 1, H, W); None where it was
+        not looked for.
     """
 
     modal_mask: Tensor
@@ -50,6 +52,7 @@ class MaskCompletion:
     modal_parsing: Tensor | None = None
     amodal_parsing: Tensor | None = None
     rgb: Tensor | None = None
+    occluder_mask: Tensor | None = None
 
     def one(self, index: int) -> MaskCompletion:
         """One person of the batch, as a batch of one."""
@@ -102,6 +105,8 @@ class Deocclusion:
     candidates: every picture a stage drew, like `rgb`, which is the first of them.
     own_picture: the RGB stage's own picture of the whole person (amodal and own mask) on white, visible pixels
         included, uint8 (H, W, 3), as paper A scores it.
+    occluder_mask: what is in front of the person, or would be if they were there, bool (H, W), as far as it was looked
+        for (the square round the person); None where it was not.
     """
 
     rgb: np.ndarray
@@ -112,6 +117,7 @@ class Deocclusion:
     facts: dict[str, Any] = field(default_factory=dict)
     candidates: tuple[np.ndarray, ...] = ()
     own_picture: np.ndarray | None = None
+    occluder_mask: np.ndarray | None = None
 
     @property
     def invisible_mask(self) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The occlusion network: of each pixel, is it this person, whole or visible, and is something in front of them there?
 
-Ours, neither paper's. Paper B's stage 1 completes upright people behind small objects; asked about a person who sits, is
-cut off or hides nothing, it invents. This network is asked for the evidence: a body part is hidden only where something
-stands before it.
+Ours, neither paper's. Paper B's stage 1 completes upright people behind small objects; asked about a person who sits,
+is cut off or is wholly visible, it invents. This network is asked for the evidence: a body part is hidden only where
+something is in front of it.
 """
 
 from __future__ import annotations

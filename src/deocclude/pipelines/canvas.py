@@ -163,5 +163,6 @@ def _cut_person(person: Deocclusion, box: Box, beyond: np.ndarray) -> Deocclusio
         joints=None if person.joints is None else person.joints - np.array([left, top, 0], np.float32),
         candidates=tuple(_cut(one, box, blank) for one in person.candidates),
         own_picture=None if person.own_picture is None else _cut(person.own_picture, box),
+        occluder_mask=None if person.occluder_mask is None else _cut(person.occluder_mask, box),
         facts=person.facts | {"crop_xyxy": [x0 - left, y0 - top, x1 - left, y1 - top]},
     )

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
-from deocclude.crops import SquareCrop, crop_around, extract
+from deocclude.conditioning.occlusion_evidence import OcclusionEstimator
+from deocclude.crops import Box, SquareCrop, crop_around, extract
 from deocclude.errors import InputError
 from deocclude.images import as_image, image_to_tensor
 from deocclude.masks import invisible_mask
 from deocclude.pipelines.compositing import composite, own_picture
 from deocclude.pipelines.control import Control, limited, with_joints
 from deocclude.pipelines.detail import Detail
+from deocclude.pipelines.hidden_ground import on_hidden_ground
 from deocclude.pipelines.photograph import (
     SECOND_MARGIN,
     CompletedMask,
@@ -67,14 +69,18 @@ class DrawsCandidates(Protocol):
 class Subject:
     """One person to complete.
 
-    image: the photograph, uint8 (H, W, 3). person: who is meant, in its pixels. refine: stage 1 may correct the modal
-    mask. amodal_mask: the whole person, bool (H, W), in stage 1's place. facts: how the person was found, for the JSON.
+    image: the photograph, uint8 (H, W, 3), or the canvas it lies on; photograph_box: where, None for all of it.
+    person: who is meant, in its pixels. modal_mask_is_exact: the modal mask is the user's own and stays as it is.
+    refine: stage 1 may correct the modal mask. amodal_mask: the whole person, bool (H, W), in stage 1's place.
+    facts: how the person was found, for the JSON.
     """
 
     image: np.ndarray
     person: Person
+    modal_mask_is_exact: bool = False
     refine: bool = False
     amodal_mask: np.ndarray | None = None
+    photograph_box: Box | None = None
     control: Control = field(default_factory=Control)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -84,6 +90,12 @@ class Subject:
         box = self.control.box_xyxy
         around, margin = (self.person.box_xyxy, FIRST_MARGIN) if box is None else (box, SECOND_MARGIN)
         return crop_around(around, (self.image.shape[0], self.image.shape[1]), margin=margin)
+
+    def frame_on(self, crop: SquareCrop, size: int) -> np.ndarray:
+        """Where the photograph is on a resized crop, bool (size, size)."""
+        x0, y0, x1, y1 = self.photograph_box or (0, 0, self.image.shape[1], self.image.shape[0])
+        x, y = (crop_start + (np.arange(size) + 0.5) * crop.side / size for crop_start in (crop.left, crop.top))
+        return ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,22 @@ class Painted:
 
 
 def complete_masks(
-    stage: MaskCompleter, subjects: Sequence[Subject], *, device: torch.device, batch_size: int
+    stage: MaskCompleter,
+    subjects: Sequence[Subject],
+    *,
+    device: torch.device,
+    batch_size: int,
+    estimator: OcclusionEstimator | None = None,
 ) -> list[CompletedMask]:
-    """Stage 1: the whole body of each person, on a crop; once more if what it found asks for another crop."""
+    """Stage 1: the whole body of each person, on a crop; once more if what it found asks for another crop.
+
+    estimator: says what may be hidden (`hidden_ground`); None believes the stage.
+    """
     crops = [subject.first_crop for subject in subjects]
-    completed = _on_crops(stage, subjects, crops, device, batch_size)
+    completed = _on_crops(stage, subjects, crops, device, batch_size, estimator)
     others = [better_crop(one.amodal_mask, crop, stage.size) for one, crop in zip(completed, crops, strict=True)]
     again = {place: other for place, other in enumerate(others) if other is not None}
-    closer = _on_crops(stage, [subjects[place] for place in again], list(again.values()), device, batch_size)
+    closer = _on_crops(stage, [subjects[place] for place in again], list(again.values()), device, batch_size, estimator)
     for place, one in zip(again, closer, strict=True):
         completed[place] = one
     return completed
@@ -115,18 +135,27 @@ def _on_crops(
     crops: Sequence[SquareCrop],
     device: torch.device,
     batch_size: int,
+    estimator: OcclusionEstimator | None,
 ) -> list[CompletedMask]:
     size, completed = stage.size, []
     for group in _batches(stage, list(zip(subjects, crops, strict=True)), batch_size):
-        joints = [joints_on_crop(_joints(subject), crop, size) for subject, crop in group]
-        on_crops = stage(
-            to_tensor([extract(subject.image, crop, size, nearest=False) for subject, crop in group], device),
-            to_tensor([mask_on_crop(subject.person.modal_mask, crop, size) for subject, crop in group], device),
-            joints=_stacked(joints, device),
-            refine_modal=group[0][0].refine,
-        )
+        joints = _stacked([joints_on_crop(_joints(subject), crop, size) for subject, crop in group], device)
+        image = to_tensor([extract(subject.image, crop, size, nearest=False) for subject, crop in group], device)
+        given = [mask_on_crop(subject.person.modal_mask, crop, size) for subject, crop in group]
+        modal_mask = to_tensor(given, device)
+        on_crops = stage(image, modal_mask, joints=joints, refine_modal=group[0][0].refine)
+        frames = [subject.frame_on(crop, size) for subject, crop in group]
+        evidence = None
+        if estimator is not None:
+            frame_mask = to_tensor(frames, device)
+            evidence = estimator(image * frame_mask, modal_mask, frame_mask, joints)
         for row, (subject, crop) in enumerate(group):
-            one = in_photograph(on_crops.one(row), crop, subject.person.modal_mask, subject.refine)
+            on_crop = on_crops.one(row)
+            if evidence is not None:
+                exact = subject.modal_mask_is_exact
+                on_crop = on_hidden_ground(on_crop, evidence.one(row), frames[row], modal_is_exact=exact)
+            mask = subject.person.modal_mask
+            one = in_photograph(on_crop, crop, mask, given[row], refine=subject.refine)
             completed.append(_as_wished(subject, one))
     return completed
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from deocclude.conditioning.occlusion_evidence import OcclusionEstimator
 from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, PoseEstimator
 from deocclude.crops import Box
 from deocclude.devices import checked_device, checked_dtype, enough_memory
@@ -78,6 +79,8 @@ class Deoccluder:
     detail: what is painted in a crop of a large photograph gets the texture of what is visible (`pipelines.detail`), or
         is enlarged plainly.
     seed: of whatever a stage draws at random. The same seed gives the same bytes on a CPU.
+    estimator: says where something may hide a person, and keeps every mask stage to it (law 2); None believes the
+        stage.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Deoccluder:
         detail: Detail = "texture",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        estimator: OcclusionEstimator | None = None,
     ) -> None:
         if getattr(rgb_completer, "needs_rgb_of_mask_stage", False) and not getattr(mask_completer, "paints", False):
             raise InputError(f"the RGB stage '{rgb_completer.name}' goes with the mask stage 'one-stage' alone")
@@ -110,6 +114,7 @@ class Deoccluder:
         self.device = torch.device(device)
         self.batch_size = batch_size or (1 if self.device.type == "cpu" else BATCH_SIZE)
         self.seed = seed
+        self.estimator = estimator
 
     @classmethod
     def from_preset(
@@ -133,6 +138,7 @@ class Deoccluder:
             computes in it.
         Raises InputError for an unknown name, a device this machine lacks, missing weights and too little memory.
         """
+        from deocclude.conditioning.occlusion_evidence import load_occlusion_estimator
         from deocclude.conditioning.segmenter import load_segmenter
 
         chosen = preset(name)
@@ -156,6 +162,7 @@ class Deoccluder:
                 detail=detail,
                 device=device,
                 seed=seed,
+                estimator=load_occlusion_estimator(device=device, dtype=dtype or torch.float32),
             )
 
     def __call__(
@@ -210,8 +217,12 @@ class Deoccluder:
         amodal_mask: np.ndarray | None = None,
         control: Control | None = None,
         facts: dict[str, Any] | None = None,
+        photograph_box: Box | None = None,
     ) -> Subject:
-        """A person of a photograph uint8 (H, W, 3) for `complete`. Raises InputError for wishes no stage can fulfil."""
+        """A person of a photograph uint8 (H, W, 3) for `complete`. Raises InputError for wishes no stage can fulfil.
+
+        photograph_box: where the photograph lies, if the image is a canvas larger than it.
+        """
         control = (control or Control()).checked((image.shape[0], image.shape[1]))
         control.check(self.mask_completer, self.rgb_completer)
         refine = self.refine_modal and not modal_mask_is_exact
@@ -219,7 +230,9 @@ class Deoccluder:
         return Subject(
             image=image,
             person=person,
+            modal_mask_is_exact=modal_mask_is_exact,
             refine=refine,
+            photograph_box=photograph_box,
             amodal_mask=amodal_mask,
             control=control,
             facts={"modal_mask_from": found, **(facts or {})},
@@ -234,7 +247,13 @@ class Deoccluder:
         """Stage 1: the whole body of each person."""
         with enough_memory(self.device):
             start = time.perf_counter()
-            completed = complete_masks(self.mask_completer, subjects, device=self.device, batch_size=self.batch_size)
+            completed = complete_masks(
+                self.mask_completer,
+                subjects,
+                device=self.device,
+                batch_size=self.batch_size,
+                estimator=self.estimator,
+            )
             return [replace(one, seconds=_share(start, subjects)) for one in completed]
 
     @torch.inference_mode()
@@ -284,6 +303,7 @@ class Deoccluder:
             joints=joints,
             candidates=painted.composites,
             own_picture=painted.own_picture,
+            occluder_mask=completed.occluder_mask,
             facts={
                 **self.facts,
                 "notes": [*self._notes(joints), *completed.notes],
@@ -308,6 +328,7 @@ class Deoccluder:
             "conditioning": self.segmenter,
             "joints": self.joint_source or self.segmenter,
             "mask_completion": self.mask_completer,
+            "occlusion": self.estimator,
             "rgb_completion": self.rgb_completer,
         }
         return {

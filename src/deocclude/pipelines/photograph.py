@@ -26,13 +26,17 @@ BOX_TOLERANCE = 2
 
 @dataclass(frozen=True)
 class CompletedMask:
-    """Stage 1 in the photograph: masks and probability (H, W); what the stage said of its crop; notes for the user."""
+    """Stage 1 in the photograph: masks and probability (H, W); what the stage said of its crop; notes for the user.
+
+    occluder_mask: what is in front, as of `Deocclusion`.
+    """
 
     crop: SquareCrop
     on_crop: MaskCompletion
     modal_mask: np.ndarray
     amodal_mask: np.ndarray
     amodal_probability: np.ndarray
+    occluder_mask: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -89,19 +93,31 @@ def mask_on_crop(mask: np.ndarray, crop: SquareCrop, size: int) -> np.ndarray:
     return extract(mask.astype(np.uint8) * 255, crop, size, nearest=False) > 0
 
 
-def in_photograph(on_crop: MaskCompletion, crop: SquareCrop, modal_mask: np.ndarray, refine: bool) -> CompletedMask:
-    """Stage 1's answer at the photograph's size. `refine` takes its modal mask instead of the one it was given."""
+def in_photograph(
+    on_crop: MaskCompletion, crop: SquareCrop, modal_mask: np.ndarray, given_on_crop: np.ndarray, *, refine: bool
+) -> CompletedMask:
+    """Stage 1's answer at the photograph's size.
+
+    modal_mask: bool (H, W), as it was given; given_on_crop: the same on the crop, bool (S, S). What the answer has
+    beyond it is added. refine: the answer's modal mask replaces it.
+    """
     image_hw = (modal_mask.shape[0], modal_mask.shape[1])
+    found = _as_array(on_crop.modal_mask)
     if refine:
-        refined = _restore_mask(_as_array(on_crop.modal_mask), crop, image_hw)
+        refined = _restore_mask(found, crop, image_hw)
         modal_mask = refined if refined.any() else modal_mask
+    elif (added := found & ~given_on_crop).any():
+        modal_mask = modal_mask | _restore_mask(added, crop, image_hw)
     probability = restore(_as_array(on_crop.amodal_probability.float()), crop, image_hw)
     invisible = _as_array(invisible_mask(on_crop.modal_mask, on_crop.amodal_mask))
     # The two contours of the visible person never agree to the pixel, less so once enlarged. Such slivers are
     # not hidden parts: thin ones are dropped, and a pixel's margin closes the gap to what remains.
     near_hidden = _restore_mask(grow(without_slivers(invisible)), crop, image_hw)
     amodal_mask = modal_mask | ((probability >= 0.5) & near_hidden)
-    return CompletedMask(crop, on_crop, modal_mask, amodal_mask, probability)
+    occluder_mask = None
+    if on_crop.occluder_mask is not None:
+        occluder_mask = _restore_mask(_as_array(on_crop.occluder_mask), crop, image_hw) & ~modal_mask
+    return CompletedMask(crop, on_crop, modal_mask, amodal_mask, probability, occluder_mask)
 
 
 def without_slivers(invisible: np.ndarray) -> np.ndarray:

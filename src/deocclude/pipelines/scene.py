@@ -129,6 +129,7 @@ class SceneDeoccluder:
                     modal_mask_is_exact=one.is_exact,
                     control=canvas.control(control),
                     facts={"found_by": one.found_by, "control": control.facts},  # in the photograph's pixels
+                    photograph_box=canvas.photograph_box,
                 )
                 for one, control in zip(people, controls, strict=True)
             ],

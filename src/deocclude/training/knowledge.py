@@ -1,7 +1,7 @@
 """What a training picture tells for certain about one person: where they go on, and what is in front of them.
 
-Of a person who is wholly visible in the photograph everything is known. Of others, only a part is: what is visible, what
-was pasted in front or behind, where an annotator marked a hidden keypoint, and that nobody reaches far beyond their
+Of a person who is wholly visible in the photograph everything is known. Of others, only a part is: what is visible,
+what was pasted in front or behind, where an annotator marked a hidden keypoint, and that no body reaches far beyond its
 visible part. The rest, behind real objects that no annotation names, is left out of every loss.
 """
 
@@ -29,8 +29,8 @@ class Known:
     """Bool masks (B, 1, S, S).
 
     body: the whole person as far as it is known, beyond the photograph's frame as well; body_scored: where it is known
-    whether the person is there. front: something is in front of the person, or would be if they were there; front_scored:
-    where that is known.
+    whether the person is there. front: something is in front of the person, or would be if they were there;
+    front_scored: where that is known.
     """
 
     body: Tensor
@@ -44,8 +44,8 @@ def known_pixels(
 ) -> Known:
     """What is known in the squares (B, 3) of the photographs.
 
-    in_frame, occluder, behind: bool (B, 1, S, S); occluder is all that is known to be in front of the person, behind the
-    object pasted behind. labels: (B, 1, S, S) as of the store, background outside the frame.
+    in_frame, occluder, behind: bool (B, 1, S, S); occluder is all that is known to be in front of the person, behind
+    is the object pasted behind. labels: (B, 1, S, S) as of the store, background outside the frame.
     """
     size = in_frame.shape[-1]
     whole = photos.whole[:, None, None, None]
@@ -56,8 +56,8 @@ def known_pixels(
     # A whole person's photograph shows them beyond the frame that was cut out of it.
     beyond = _stored_person(photos, square, size) & ~in_frame & whole
     stored = shown(square, photos.frames, size)
-    # Behind what was pasted before an unannotated place, the person is where their polygon is: it may be too small, where
-    # something real hides them as well, but neighbours under the same object are as they seem.
+    # Under what was pasted on a place without annotation, the person is where their polygon is. That is wrong where
+    # something real hides them as well, which no annotation tells.
     pasted = occluder & ((labels == BACKGROUND) | (labels == PERSON)) & in_frame
     partly = (labels == PERSON) | pasted | behind | ~near | points
     body_scored = torch.where(whole, (labels != NOT_SCORED) & (in_frame | stored), partly & in_frame)

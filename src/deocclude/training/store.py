@@ -159,7 +159,7 @@ def load_coco_people(coco_json: Path, coco_images: Path) -> list[PhotoStore]:
 
 
 def _coco_person(picture: np.ndarray, image: CocoImage, person: CocoInstance) -> tuple[Tensor, ...] | None:
-    """One person of a photograph uint8 (H, W, 3) as the fields of a store; None where the polygon is lost in scaling."""
+    """One person of a photograph uint8 (H, W, 3) as the fields of a store; None where the polygon has no pixel."""
     x0, y0, x1, y1 = person.box_xyxy
     crop = crop_around((int(x0), int(y0), int(x1) + 1, int(y1) + 1), picture.shape[:2], margin=COCO_MARGIN)
     labels = np.zeros((PHOTO_SIZE, PHOTO_SIZE), np.uint8)
