@@ -20,7 +20,7 @@ REACH = 0.6
 """No body goes on further than this beyond its visible box, as a fraction of the box's longer side, …"""
 REACH_UP = 0.15
 """… and hardly above it: the head is seldom what is hidden."""
-POINT_RADIUS = 0.03
+POINT_RADIUS = 0.04
 """Radius of the disc round a marked hidden keypoint that is body for certain, as a fraction of the same side."""
 
 
@@ -30,13 +30,15 @@ class Known:
 
     body: the whole person as far as it is known, beyond the photograph's frame as well; body_scored: where it is known
     whether the person is there. front: something is in front of the person, or would be if they were there;
-    front_scored: where that is known.
+    front_scored: where that is known. points: discs round marked hidden keypoints, part of body and front: the only
+    truth about real occluders, and little of it.
     """
 
     body: Tensor
     body_scored: Tensor
     front: Tensor
     front_scored: Tensor
+    points: Tensor
 
 
 def known_pixels(
@@ -68,6 +70,7 @@ def known_pixels(
         body_scored=body_scored,
         front=front,
         front_scored=front_scored & (near | ~occluder),
+        points=points,
     )
 
 

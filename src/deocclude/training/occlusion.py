@@ -37,6 +37,8 @@ class OcclusionLossConfig:
     """Soft IoU of the whole body and of its hidden part."""
     hidden_weight: float = 1.5
     """Weight of a pixel under an occluder in the amodal cross-entropy; more than 2 inflates the masks."""
+    point_weight: float = 10.0
+    """Weight of a pixel at a marked hidden keypoint, for the body and for what is in front."""
     exact_masks: float = 0.5
     """Fraction of the modal masks that are exact; the others have a detector's errors."""
 
@@ -57,7 +59,8 @@ class OcclusionTask:
     ) -> tuple[dict[str, Tensor], Any]:
         config, known = self.config, batch.known
         logits = self._predict(network, batch, generator, exact=config.exact_masks)
-        weight = known.body_scored * (1 + (config.hidden_weight - 1) * batch.occluder_mask)
+        at_points = 1 + (config.point_weight - 1) * known.points
+        weight = known.body_scored * (1 + (config.hidden_weight - 1) * batch.occluder_mask) * at_points
         front = F.max_pool2d(known.front.float(), 2 * FRONT_MARGIN + 1, stride=1, padding=FRONT_MARGIN) > 0.5
         body = logits.amodal.sigmoid()
         hidden = known.body_scored & ~batch.modal_mask
@@ -65,7 +68,7 @@ class OcclusionTask:
         losses = {
             "amodal": config.amodal * mask_cross_entropy(logits.amodal, known.body, weight),
             "visible": config.visible * mask_cross_entropy(logits.visible, batch.modal_mask, batch.scored.float()),
-            "front": config.front * mask_cross_entropy(logits.front, front, known.front_scored.float()),
+            "front": config.front * mask_cross_entropy(logits.front, front, known.front_scored * at_points),
             "soft_iou": config.soft_iou * overlap,
         }
         return losses, None
