@@ -35,6 +35,7 @@ from deocclude.evaluation.score import Scores, score_person, score_set
 from deocclude.evaluation.score_files import read_rows, write_scores
 from deocclude.evaluation.sheets import TILE, contact_sheets
 from deocclude.evaluation.table import method_table, network_table, paired_table, ratio_table
+from deocclude.metrics.averages import averages
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.types import MaskCompletion, Person
 
@@ -810,3 +811,29 @@ def test_the_floor_of_the_benchmark(shared_data: Path) -> None:
         # The reference hull was drawn by another library: "about", its L1 most of all.
         assert means == pytest.approx(points, abs=0.007 if name == "convex-hull" else 0.0006)
         assert np.nanmean([row["content_l1"] for row in rows]) == pytest.approx(0.213, abs=0.0006)
+
+
+def test_the_floors_of_ordinary_photographs(shared_data: Path) -> None:
+    """The reference points of `bench-wild` and `wild`, which another program measured: its hull and its margin differ a
+    little, and `wild` has 152 keypoints that count.
+    """
+    bench, wild = OcclusionSet(shared_data / "bench-wild"), OcclusionSet(shared_data / "wild")
+    keypoints = wild.marked_keypoints()
+    copied = [score_person(sample, Prediction(sample.modal)) for sample in bench]
+    hulls = [score_person(sample, Prediction(hull_of(sample)), keypoints=keypoints[sample.id]) for sample in wild]
+    columns = ["whole_invented", "whole_invented_above_3", "keypoints_reached", "invented", "self_invention"]
+    hull = averages(hulls, columns)
+
+    assert [np.nanmean([row[key] for row in copied]) for key in ("iou", "mask_l1")] == pytest.approx(
+        [0.725, 0.275], abs=0.0006
+    )
+    assert hull["whole_invented_mean"] == pytest.approx(0.545, abs=0.006) and hull["whole_invented_above_3_mean"] == 1
+    assert hull["invented_mean"] == pytest.approx(0.386, abs=0.006) and hull["self_invention_mean"] == 0
+    assert hull["keypoints_reached_pooled"] == pytest.approx(0.343, abs=0.01)
+    assert hull["undefined"]["whole_invented"] == 171 - 63 and all(math.isnan(row["iou"]) for row in hulls)
+
+
+def hull_of(sample: OcclusionSample) -> np.ndarray:
+    """The convex hull of the visible part, bool (H, W)."""
+    image, modal_mask = torch.zeros(1, 3, *sample.modal.shape), torch.from_numpy(sample.modal)[None, None]
+    return ConvexHullMask()(image, modal_mask).amodal_mask[0, 0].numpy()

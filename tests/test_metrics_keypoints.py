@@ -23,22 +23,23 @@ def test_only_marked_hidden_ones_outside_the_grown_body_count() -> None:
     found = hidden_keypoints(
         keypoints(
             (30.0, 30.0, HIDDEN),  # behind the own body
-            (30.0, 60.9, HIDDEN),  # row 60: next to the last visible row, 59
-            (30.0, 61.0, HIDDEN),  # row 61: two from it
+            (30.0, 60.4, HIDDEN),  # row 60: next to the last visible row, 59
+            (30.0, 60.5, HIDDEN),  # row 61: two from it
             (30.0, 100.0, VISIBLE),
-            (90.7, 80.2, HIDDEN),
+            (89.7, 80.2, HIDDEN),
         ),
         BODY,
     )
 
     assert contour_margin(BODY) == 1
-    assert found.tolist() == [[61, 30], [80, 90]], "row, column of the pixel that holds the point"
+    assert found.tolist() == [[61, 30], [80, 90]], "row, column of the nearest pixel"
 
 
 def test_a_keypoint_beyond_the_frame_is_left_out() -> None:
-    outside = keypoints((100.0, 80.0, HIDDEN), (50.0, 120.0, HIDDEN), (-0.5, 80.0, HIDDEN), (99.9, 119.9, HIDDEN))
+    outside = keypoints((100.0, 80.0, HIDDEN), (50.0, 120.0, HIDDEN), (-0.6, 80.0, HIDDEN), (99.9, 119.2, HIDDEN))
 
     assert hidden_keypoints(outside, BODY).tolist() == [[119, 99]]
+    assert hidden_keypoints(keypoints((-0.4, 80.0, HIDDEN)), BODY).tolist() == [[80, 0]]
 
 
 def test_the_amodal_mask_reaches_with_the_same_margin() -> None:

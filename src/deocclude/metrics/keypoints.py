@@ -1,6 +1,8 @@
 """Hidden keypoints that an annotator marked: the only truth there is behind real occluders.
 
-Keypoints are COCO-17, float (17, 3) of x, y in pixels and v: 1 for a hidden one that was marked, 2 for a visible one.
+Keypoints are COCO-17, float (17, 3) of x, y and v: 1 for a hidden one that was marked, 2 for a visible one. COCO's x
+and y are indices of pixels: 3.0 is the middle of the fourth.
+
 Many hidden keypoints lie on the visible body, behind the person's own arm for instance. Those say nothing about what
 is hidden by something else, so that only the others count: those outside the modal mask grown by a margin, because
 contours and keypoints are drawn by hand.
@@ -51,9 +53,10 @@ def hidden_keypoints(keypoints: np.ndarray, modal_mask: np.ndarray) -> np.ndarra
     keypoints: (17, 3) of x, y, v. modal_mask: the true one, bool (H, W). A keypoint beyond the frame is left out: no
     mask can hold it.
     """
-    height, width = modal_mask.shape
-    pixels = np.floor(keypoints[keypoints[:, 2] == HIDDEN][:, 1::-1]).astype(int)
-    pixels = pixels[((pixels >= 0) & (pixels < (height, width))).all(axis=1)]
+    places = keypoints[keypoints[:, 2] == HIDDEN][:, 1::-1]
+    places = places[((places > -0.5) & (places < modal_mask.shape)).all(axis=1)]
+    # A point of the last pixel may have been scaled to half a pixel beyond it.
+    pixels = np.minimum(np.floor(places + 0.5).astype(int), np.array(modal_mask.shape) - 1)
     outside = outside_by(modal_mask)[pixels[:, 0], pixels[:, 1]] > contour_margin(modal_mask)
     return pixels[outside]
 
