@@ -35,6 +35,7 @@ from deocclude.evaluation.score import Scores, score_person, score_set
 from deocclude.evaluation.score_files import read_rows, write_scores
 from deocclude.evaluation.sheets import TILE, contact_sheets
 from deocclude.evaluation.table import method_table, network_table, paired_table, ratio_table
+from deocclude.metrics.averages import averages
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.types import MaskCompletion, Person
 
@@ -466,6 +467,173 @@ def test_networks_see_no_pixel_that_is_not_scored(people: OcclusionSet) -> None:
     assert network.seen == [0]
 
 
+# --- ordinary photographs -----------------------------------------------------------------------------------
+
+
+def ordinary_person(index: int) -> OcclusionSample:
+    """One of `person`, with a box, of whom the visible part alone is known; the first is whole."""
+    sample = person(index)
+    unknown = ~sample.modal
+    row = {"whole": str(int(index == 0)), "kind": "left" if index < 4 else "right"}
+    row |= dict(zip(("x0", "y0", "x1", "y1"), ("14", "8", "34", "40"), strict=True))
+    return replace(sample, amodal=sample.modal, not_scored=unknown, whole=None, row=row, is_amodal_known=False)
+
+
+@pytest.fixture
+def ordinary(tmp_path: Path) -> OcclusionSet:
+    """Eight people, each with one marked hidden keypoint in the bar and one visible on the body."""
+    with OcclusionSetWriter(tmp_path / "ordinary") as writer:
+        for index in range(8):
+            writer.write(replace(ordinary_person(index % 4), id=f"person_{index}", row=ordinary_person(index).row))
+    keypoints = np.zeros((17, 3))
+    keypoints[:2] = (20, 19, 1), (20, 10, 2)
+    joints = {f"person_{index}": keypoints.tolist() for index in range(8)}
+    (tmp_path / "ordinary" / "joints.json").write_text(json.dumps(joints))
+    return OcclusionSet(tmp_path / "ordinary")
+
+
+def test_a_box_reaches_the_method_with_the_whole_photograph(ordinary: OcclusionSet) -> None:
+    """As `run --box`: the method crops by its own rule."""
+    seen: list[tuple[np.ndarray, tuple]] = []
+
+    class Spy:
+        def __call__(self, image: np.ndarray, box: tuple, joints: None) -> None:
+            seen.append((image, box))
+            raise InputError("enough")
+
+    with pytest.raises(InputError, match="enough"):
+        deocclude_sample(Spy(), ordinary[1], Protocol(modal="box"))  # type: ignore[arg-type]
+
+    assert np.array_equal(seen[0][0], ordinary[1].occluded) and seen[0][1] == (14, 8, 34, 40)
+    with pytest.raises(InputError, match="leave '--modal box' out"):
+        Protocol(modal="box", amodal="true")
+
+
+def test_with_a_box_the_modal_mask_is_the_methods_own(ordinary: OcclusionSet, tmp_path: Path) -> None:
+    (ordinary.root / "occluded" / "person_5.png").unlink()
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(ordinary.root / "occluded" / "person_5.png")
+    folder = PredictionFolder(tmp_path / "box")
+
+    outcome = predict(method(segmenter=CentreSegmenter()), ordinary, folder, Protocol(modal="box"))
+    scores = score_set(ordinary, folder)
+    rows = {row["id"]: row for row in scores.rows}
+
+    assert list(outcome.failed) == ["person_5"] == scores.failed
+    assert rows["person_1"]["modal_iou"] > 0.9 and rows["person_1"]["modal_iou_from_80"] == 1
+    assert rows["person_5"]["modal_iou"] == 0 and rows["person_5"]["modal_iou_from_80"] == 0
+    assert rows["person_5"]["invented"] == 0 and rows["person_5"]["keypoints_reached"] == 0
+
+
+def test_a_set_without_boxes_says_so(people: OcclusionSet, ordinary: OcclusionSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest.csv: without x0, y0, x1, y1"):
+        predict(method(segmenter=CentreSegmenter()), people, PredictionFolder(tmp_path / "p"), Protocol(modal="box"))
+    with pytest.raises(InputError, match="person_1 has no box"):
+        _ = replace(ordinary[1], row={"x0": "left"}).box_xyxy
+
+
+def test_nothing_is_compared_with_a_whole_person_that_is_not_known(ordinary: OcclusionSet) -> None:
+    """The hull of person_2 in words: it fills the bar, 20 columns by 12 rows, between two visible blocks."""
+    sample = ordinary[2]
+    hull, body_width, bar_height = sample.modal.copy(), 20, 12
+    hull[8:40, 14:34] = True
+    keypoints = ordinary.marked_keypoints()["person_2"]
+
+    row = score_person(sample, Prediction(hull, None, sample.occluded), keypoints=keypoints)
+    everything = np.ones_like(hull)
+    wide = score_person(sample, Prediction(everything, everything, sample.occluded), keypoints=keypoints)
+
+    unknown = ("occlusion_ratio", "iou", "invisible_iou", "mask_l1", "content_l1", "rgb_l1", "invented_background")
+    assert all(math.isnan(row[key]) for key in unknown) and math.isnan(row["modal_iou"])
+    assert row["invented"] == body_width * bar_height / sample.modal.sum()
+    assert row["self_invention"] == row["self_invention_above_5"] == row["islands"] == row["has_islands"] == 0
+    assert (row["keypoints_reached"], row["num_keypoints_reached"], row["num_keypoints_hidden"]) == (1, 1, 1)
+    assert math.isnan(row["whole_invented"]) and math.isnan(row["whole_invented_above_3"])
+    assert wide["modal_iou"] == sample.modal.mean(), "a pixel where the person may go on unseen is not visible"
+    assert wide["modal_iou_from_80"] == 0
+
+
+def test_what_a_method_calls_hidden_though_it_is_visible(ordinary: OcclusionSet) -> None:
+    """It finds the upper block of the body alone and claims the rest, whole person or not."""
+    whole, hidden = ordinary[0], ordinary[2]
+    rows = []
+    for sample in (whole, hidden):
+        own = sample.modal.copy()
+        own[20:] = False
+        rows.append(score_person(sample, Prediction(sample.modal | own, own)))
+
+    assert [row["self_invention"] for row in rows] == pytest.approx([20 / 32, 12 / 20])
+    assert [row["self_invention_above_5"] for row in rows] == [1, 1]
+    assert rows[0]["whole_invented"] == rows[0]["invented"] == pytest.approx(20 / 32)
+    assert rows[0]["whole_invented_above_3"] == 1 and math.isnan(rows[1]["whole_invented_above_3"])
+    assert [row["islands"] for row in rows] == [0, 1], "behind the bar it does not touch what was found"
+
+
+def test_background_is_known_where_the_whole_person_is(people: OcclusionSet) -> None:
+    sample = people[2]
+    everything = score_person(sample, Prediction(np.ones_like(sample.amodal), None))
+    background = SIDE * SIDE - sample.amodal.sum() - sample.not_scored.sum()
+
+    assert everything["invented_background"] == background / sample.modal.sum()
+    assert score_person(sample, Prediction(sample.amodal, None))["invented_background"] == 0
+
+
+def test_scores_come_by_the_groups_of_the_manifest(
+    ordinary: OcclusionSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = PredictionFolder(tmp_path / "hull")
+    predict(method(), ordinary, folder, Protocol())
+    summary = scored(folder, ordinary)
+    rows = read_rows(folder.root / "scores.csv")
+    parts = summary["by_group"]
+
+    assert list(parts) == ["whole", "kind"], "x0 has one value, id one a person"
+    assert {value: part["n"] for value, part in parts["kind"].items()} == {"left": 4, "right": 4}
+    assert parts["whole"]["0"]["invented_mean"] == pytest.approx(
+        np.mean([row["invented"] for row in rows if row["group_whole"] == "0"]), rel=1e-4
+    )
+    assert summary["overall"]["keypoints_reached_pooled"] == pytest.approx(
+        sum(row["num_keypoints_reached"] for row in rows) / sum(row["num_keypoints_hidden"] for row in rows)
+    )
+    assert summary["overall"]["undefined"]["iou"] == 8 and summary["overall"]["iou_mean"] is None
+
+    assert main(["table", str(folder.root)]) == 0
+    heads, row = table_with(capsys.readouterr().out, "hidden keypoints reached")
+    assert row[heads.index("whole people: > 3 %")] == "0.000" and "mIoU" not in heads
+    assert main(["table", "--by", "kind", str(folder.root)]) == 0
+    heads, left, right = table_with(capsys.readouterr().out, "kind")
+    assert [left[1], right[1]] == ["left", "right"] and left[heads.index("hidden keypoints reached")] == "1.000"
+    assert main(["table", "--by", "colour", str(folder.root)]) == 2
+    assert "was not scored by 'colour' (has whole, kind)" in capsys.readouterr().err
+
+
+def table_with(text: str, head: str) -> list[list[str]]:
+    """The cells of the Markdown table that has this column: heads first, without the ruler."""
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if "--" not in line]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        if head in rows[0]:
+            return rows
+    raise AssertionError(f"no table with {head}")
+
+
+def test_keypoints_drawn_by_hand_serve_as_true_joints(ordinary: OcclusionSet, tmp_path: Path) -> None:
+    told: list[np.ndarray] = []
+
+    class Spies(CentreSegmenter):
+        def locate_joints(self, image: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
+            raise AssertionError("the labels have them")
+
+    class SeesJoints(CopyInputMask):
+        def __call__(self, image, modal_mask, *, joints=None, refine_modal=False) -> MaskCompletion:
+            told.append(joints)
+            return super().__call__(image, modal_mask)
+
+    seen = method(SeesJoints(SIDE), segmenter=Spies())
+    outcome = predict(seen, ordinary, PredictionFolder(tmp_path / "true"), Protocol(joints="true", modal="box"))
+
+    assert len(outcome.done) == 8 and told[0].shape[-2:] == (25, 3)
+
+
 # --- table --------------------------------------------------------------------------------------------------
 
 
@@ -643,3 +811,29 @@ def test_the_floor_of_the_benchmark(shared_data: Path) -> None:
         # The reference hull was drawn by another library: "about", its L1 most of all.
         assert means == pytest.approx(points, abs=0.007 if name == "convex-hull" else 0.0006)
         assert np.nanmean([row["content_l1"] for row in rows]) == pytest.approx(0.213, abs=0.0006)
+
+
+def test_the_floors_of_ordinary_photographs(shared_data: Path) -> None:
+    """The reference points of `bench-wild` and `wild`, which another program measured: its hull and its margin differ a
+    little, and `wild` has 152 keypoints that count.
+    """
+    bench, wild = OcclusionSet(shared_data / "bench-wild"), OcclusionSet(shared_data / "wild")
+    keypoints = wild.marked_keypoints()
+    copied = [score_person(sample, Prediction(sample.modal)) for sample in bench]
+    hulls = [score_person(sample, Prediction(hull_of(sample)), keypoints=keypoints[sample.id]) for sample in wild]
+    columns = ["whole_invented", "whole_invented_above_3", "keypoints_reached", "invented", "self_invention"]
+    hull = averages(hulls, columns)
+
+    assert [np.nanmean([row[key] for row in copied]) for key in ("iou", "mask_l1")] == pytest.approx(
+        [0.725, 0.275], abs=0.0006
+    )
+    assert hull["whole_invented_mean"] == pytest.approx(0.545, abs=0.006) and hull["whole_invented_above_3_mean"] == 1
+    assert hull["invented_mean"] == pytest.approx(0.386, abs=0.006) and hull["self_invention_mean"] == 0
+    assert hull["keypoints_reached_pooled"] == pytest.approx(0.343, abs=0.01)
+    assert hull["undefined"]["whole_invented"] == 171 - 63 and all(math.isnan(row["iou"]) for row in hulls)
+
+
+def hull_of(sample: OcclusionSample) -> np.ndarray:
+    """The convex hull of the visible part, bool (H, W)."""
+    image, modal_mask = torch.zeros(1, 3, *sample.modal.shape), torch.from_numpy(sample.modal)[None, None]
+    return ConvexHullMask()(image, modal_mask).amodal_mask[0, 0].numpy()

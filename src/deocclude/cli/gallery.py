@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--modal",
-        choices=("given", "predicted"),
+        choices=("given", "box", "predicted"),
         default="given",
-        help="whether the method is told the true modal mask, when it is run on SET",
+        help="what the method is given when it is run on SET: the true modal mask, the manifest's box, or neither",
     )
     parser.add_argument(
         "--photos",

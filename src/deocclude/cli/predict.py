@@ -18,6 +18,7 @@ HELP = "Run a method over an occlusion set; a run that was stopped goes on where
 EXAMPLE = """
 deocclude predict --data bench/ --output predictions/feedforward/
 deocclude predict --data bench/ --output predictions/hull/ --mask-stage convex-hull --rgb-stage mean-colour
+deocclude predict --data bench-wild/ --output predictions/box/ --modal box
 """
 
 
@@ -27,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = parser.add_argument_group("what the method is told")
     told.add_argument(
         "--modal",
-        choices=("given", "grown", "predicted"),
+        choices=("given", "grown", "box", "predicted"),
         default="given",
-        help="given: the set's true modal mask; grown: the same 5 to 30 %% larger; predicted: the picture alone",
+        help="given: the set's true modal mask; grown: the same 5 to 30 %% larger; box: the manifest's columns "
+        "x0, y0, x1, y1, as in run --box; predicted: the image alone",
     )
     told.add_argument(
         "--amodal",

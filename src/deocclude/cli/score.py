@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-HELP = "Compare predictions with the truth: a CSV with a row a person, and averages by occlusion ratio."
+from deocclude.evaluation.columns import INVENTION_COLUMNS
+
+HELP = "Compare predictions with the truth: a CSV with a row a person, and averages, by occlusion ratio and group too."
 EXAMPLE = "deocclude score --data bench/ --predictions predictions/feedforward/"
 
 
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if scores.unreadable else 0
 
 
-PRINTED = ("modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1", "rgb_l1", "psnr",
+PRINTED = ("modal_iou", "iou", "invisible_iou", "mask_l1", *INVENTION_COLUMNS, "content_l1", "rgb_l1", "psnr",
            "content_l1_best_of_n", "rgb_l1_best_of_n", "psnr_best_of_n",
            "lpips_alexnet", "feature_distance_efficientnet_lite0")  # fmt: skip
 

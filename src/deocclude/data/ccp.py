@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from deocclude.data.people import PersonSample, load_person, read_index, read_joints
+from deocclude.data.keypoint_files import read_joints
+from deocclude.data.people import PersonSample, load_person, read_index
 from deocclude.skeletons import NUM_JOINTS
 
 COLUMNS = {"id", "split", "mask_source"}

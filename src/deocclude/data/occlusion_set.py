@@ -7,6 +7,7 @@ amodal/ID.png            the whole person: 255 / 0, 128 not scored
 whole/ID.(webp|png|jpg)  the picture without the occluder, where somebody knows it
 parsing/ID.png           LIP-20 of the whole person, 255 ignore; optional
 initial_modal/ID.png     the modal mask as a detector might give it, 255 / 0; optional
+joints.json              the labelled keypoints (`data.keypoint_files`); optional
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from deocclude.data.folder_writing import FolderWriter
+from deocclude.data.keypoint_files import KEYPOINTS_JSON, read_keypoints
 from deocclude.data.label_maps import NOT_SCORED, PERSON, read_label_map, read_person_map
 from deocclude.errors import InputError
 from deocclude.images import open_image
@@ -30,6 +32,8 @@ FOLDERS = ("occluded", "modal", "amodal", "whole", "parsing", "initial_modal")
 MANIFEST = "manifest.csv"
 TRUTH, MODAL_ALONE = "truth", "modal"
 """Column of the manifest, and its value where nobody knows the whole person."""
+BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+"""Columns of the manifest: the box of the visible person in pixels, x1 and y1 exclusive; optional."""
 MAX_ID_BYTES = 200
 """With a suffix and the mark of an unfinished file it is a file name on every file system."""
 
@@ -61,6 +65,15 @@ class OcclusionSample:
     initial_modal: np.ndarray | None = None
     is_amodal_known: bool = True
 
+    @property
+    def box_xyxy(self) -> tuple[float, float, float, float]:
+        """The box of the visible person, from the manifest. Raises InputError if it has none."""
+        try:
+            x0, y0, x1, y1 = (float(self.row[column]) for column in BOX_COLUMNS)
+        except (KeyError, ValueError):
+            raise InputError(f"{MANIFEST}: {self.id} has no box in the columns {', '.join(BOX_COLUMNS)}") from None
+        return x0, y0, x1, y1
+
 
 class OcclusionSet:
     """A folder of occluded people, read one at a time.
@@ -75,6 +88,24 @@ class OcclusionSet:
     @property
     def ids(self) -> list[str]:
         return [row["id"] for row in self.rows]
+
+    def check_boxes(self) -> None:
+        """Raise InputError if the manifest does not give each person's box."""
+        if missing := [column for column in BOX_COLUMNS if column not in self.rows[0]]:
+            raise InputError(
+                f"{self.root / MANIFEST}: without {', '.join(missing)}; a box is in {', '.join(BOX_COLUMNS)}"
+            )
+
+    def marked_keypoints(self) -> dict[str, np.ndarray]:
+        """Keypoints drawn by hand, by id: COCO-17, float32 (17, 3) of x, y, v; empty if the set has none.
+
+        Raises InputError for a joints.json that cannot be used.
+        """
+        path = self.root / KEYPOINTS_JSON
+        if not path.exists():
+            return {}
+        file = read_keypoints(path)
+        return file.people if file.order == "COCO-17" else {}
 
     def __len__(self) -> int:
         return len(self.rows)

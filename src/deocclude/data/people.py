@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,7 +13,6 @@ from deocclude.data.label_maps import NOT_SCORED, PERSON, read_label_map, read_p
 from deocclude.errors import InputError
 from deocclude.images import find_images, open_image
 from deocclude.parsing import IGNORE_LABEL, NUM_LABELS
-from deocclude.skeletons import NUM_JOINTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,25 +106,3 @@ def read_index(path: Path, columns: set[str]) -> list[dict[str, str]]:
     if missing:
         raise InputError(f"{path}: the columns {', '.join(sorted(missing))} are missing")
     return rows
-
-
-def read_joints(path: Path) -> dict[str, np.ndarray]:
-    """Everybody's joints by id, BODY_25: float32 (25, 3) of x, y in pixels and confidence in [0, 1].
-
-    Raises InputError, naming the file, where it is no object from id to 25 joints.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); the labels' joints are in it") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must be an object from id to joints")
-    joints = {}
-    for id, values in content.items():
-        try:
-            joints[id] = np.asarray(values, np.float32).reshape(NUM_JOINTS, 3)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: the entry of {id} is malformed ({error})") from error
-    return joints

@@ -46,9 +46,15 @@ PICTURE_COLUMNS = (
     "rgb_l1", "rgb_l1_visible", "rgb_l1_invisible", "rgb_mse", "rgb_mse_visible", "rgb_mse_invisible", "psnr",
 )  # fmt: skip
 BEST_OF_N_COLUMNS = ("content_l1_best_of_n", "rgb_l1_best_of_n", "psnr_best_of_n")
+INVENTION_COLUMNS = (
+    "modal_iou_from_80", "self_invention", "self_invention_above_5", "invented", "whole_invented",
+    "whole_invented_above_3", "invented_background", "keypoints_reached", "islands", "has_islands",
+)  # fmt: skip
+"""What can be measured in ordinary photographs, the truth behind real occluders being unknown. Columns with a limit
+in their name are 1 or 0 a person: their mean is a fraction of people."""
 NETWORK_COLUMNS = ("lpips_alexnet", "feature_distance_efficientnet_lite0")
 SCORE_COLUMNS = (
-    "modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1",
+    "modal_iou", "iou", "invisible_iou", "mask_l1", *INVENTION_COLUMNS, "content_l1",
     *PICTURE_COLUMNS, *(f"{column}_true_mask" for column in PICTURE_COLUMNS),
     *BEST_OF_N_COLUMNS, *NETWORK_COLUMNS, "seconds",
 )  # fmt: skip
@@ -67,6 +73,16 @@ COLUMNS = {
         Column(key="iou", name="mIoU", higher_is_better=True),
         Column(key="invisible_iou", name="mIoU-inv", higher_is_better=True),
         Column(key="mask_l1", name="mask L1"),
+        Column(key="modal_iou_from_80", name="modal IoU ≥ .8", higher_is_better=True),
+        Column(key="self_invention", name="self-invention"),
+        Column(key="self_invention_above_5", name="self-invention > 5 %"),
+        Column(key="invented", name="invented"),
+        Column(key="whole_invented", name="whole people: invented"),
+        Column(key="whole_invented_above_3", name="whole people: > 3 %"),
+        Column(key="invented_background", name="invented on background"),
+        Column(key="keypoints_reached", name="hidden keypoints reached", higher_is_better=True),
+        Column(key="islands", name="islands"),
+        Column(key="has_islands", name="people with islands"),
         Column(key="content_l1", name="content L1"),
         Column(key="rgb_l1", name="RGB L1", scale=1000, digits=2),
         Column(key="rgb_l1_visible", name="RGB L1 visible", scale=1000, digits=2),

@@ -62,7 +62,7 @@ def answers_of_method(deoccluder: Deoccluder, protocol: Protocol) -> Answer:
 
     def answer(person: OcclusionSample) -> Prediction:
         result = deocclude_sample(deoccluder, person, protocol)
-        modal_mask = result.modal_mask if protocol.modal == "predicted" else None
+        modal_mask = result.modal_mask if protocol.finds_modal else None
         return Prediction(result.amodal_mask, modal_mask, result.rgb)
 
     return answer
@@ -89,7 +89,8 @@ def _set_strip(people: OcclusionSet, index: int, answer: Answer) -> Strip:
 
 
 def _scores_line(row: dict[str, Any]) -> str:
-    parts = [f"{row['id']}  hidden {row['occlusion_ratio']:.0%}"]
+    hidden = "unknown" if math.isnan(row["occlusion_ratio"]) else f"{row['occlusion_ratio']:.0%}"
+    parts = [f"{row['id']}  hidden {hidden}"]
     for title, column in (
         ("modal", "modal_iou"),
         ("IoU", "iou"),

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from deocclude.data.imperfect_masks import grow_boundary
+from deocclude.data.keypoint_files import KEYPOINTS_JSON, read_joints
 from deocclude.data.occlusion_set import MANIFEST, OcclusionSample, OcclusionSet
-from deocclude.data.people import read_joints
 from deocclude.errors import InputError
 from deocclude.evaluation import provenance
 from deocclude.evaluation.predictions import PredictionFolder, Record
@@ -23,15 +23,18 @@ from deocclude.types import Deocclusion
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[Iterable[str]], Iterable[str]]
+Modal = Literal["given", "grown", "box", "predicted"]
+FINDS_MODAL = ("box", "predicted")
+"""Values of `Protocol.modal` with which the method finds the modal mask, which is then a part of its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """What the method is told about each person."""
 
-    modal: Literal["given", "grown", "predicted"] = "given"
-    """`given`: the set's true modal mask; `grown`: the same, 5 to 30 % larger (paper A, Table L); `predicted`: the
-    picture alone."""
+    modal: Modal = "given"
+    """`given`: the set's true modal mask; `grown`: the same, 5 to 30 % larger (paper A, Table L); `box`: the box of the
+    manifest's columns x0, y0, x1, y1, as `run --box` takes it; `predicted`: the image alone."""
     amodal: Literal["predicted", "true"] = "predicted"
     """`true`: the RGB stage gets the set's true amodal mask, so that it is judged alone."""
     joints: Literal["found", "true"] = "found"
@@ -43,6 +46,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.amodal == "true" and self.modal != "given":
             raise InputError(f"the true amodal mask goes with the true modal one; leave '--modal {self.modal}' out")
+
+    @property
+    def finds_modal(self) -> bool:
+        """Whether the modal mask is a part of the method's answer."""
+        return self.modal in FINDS_MODAL
 
 
 @dataclass
@@ -75,13 +83,15 @@ def predict(
     set's own, and for several candidates of a stage's own picture, of which it keeps one.
     """
     folder.check_apart(people.root)
+    if protocol.modal == "box":
+        people.check_boxes()
     if protocol.raw and deoccluder.num_candidates > 1:
         raise InputError("of the RGB stage's own picture (--raw) there is one; leave --candidates out")
     settings = _settings(deoccluder, people, protocol)
     record = _opened_record(folder, people.ids, settings, overwrite)
-    outcome, with_modal = Outcome(), protocol.modal == "predicted"
+    outcome, with_modal = Outcome(), protocol.finds_modal
     ids = people.ids[:limit]
-    joints = read_joints(people.root / "joints.json") if protocol.joints == "true" else {}
+    joints = read_joints(people.root / KEYPOINTS_JSON) if protocol.joints == "true" else {}
     try:
         for index, person_id in enumerate(progress(ids)):
             if folder.has(person_id, with_modal=with_modal):
@@ -110,7 +120,7 @@ def _predict_one(
         logger.info("%s: %s", sample.id, error)
         record.failed[sample.id] = outcome.failed[sample.id] = str(error)
         return
-    folder.write(sample.id, result, with_modal=protocol.modal == "predicted", raw=protocol.raw)
+    folder.write(sample.id, result, with_modal=protocol.finds_modal, raw=protocol.raw)
     record.facts = {key: value for key, value in result.facts.items() if key not in ("seconds", "crop_xyxy")}
     record.seconds[sample.id] = round(sum(result.facts.get("seconds", {}).values()), 4)
     record.failed.pop(sample.id, None)
@@ -126,6 +136,8 @@ def deocclude_sample(
     """
     if protocol.modal == "predicted":
         return deoccluder(sample.occluded, joints=joints)
+    if protocol.modal == "box":
+        return deoccluder(sample.occluded, box=sample.box_xyxy, joints=joints)
     if protocol.amodal == "true":
         return deoccluder(sample.occluded, modal_mask=sample.modal, amodal_mask=sample.amodal, joints=joints)
     modal_mask = sample.modal

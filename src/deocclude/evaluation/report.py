@@ -26,7 +26,7 @@ from deocclude.evaluation.papers.tables import SETS, Row, Table
 from deocclude.evaluation.plots import draw_curve
 from deocclude.evaluation.results import Runs, read_runs
 from deocclude.files import written_whole
-from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_iou
+from deocclude.metrics.averages import RATIO_BINS, photographs_of, pooled_fraction
 from deocclude.metrics.paired import paired_difference
 
 _OURS = {"given": "given-feedforward", "picture": "picture-feedforward", "true": "true-feedforward"}
@@ -147,7 +147,7 @@ def _means_table(rows: Sequence[Runs], keys: Sequence[str], *, pooled: Sequence[
 def _pooled(runs: Runs, key: str) -> str:
     """Sum of intersections over sum of unions; a dash where the counts were not kept."""
     rows = [row for of_seed in runs.rows for row in of_seed]
-    return COLUMNS[key].text(pooled_iou(rows, key)) if f"{key}_union" in rows[0] else UNKNOWN
+    return COLUMNS[key].text(pooled_fraction(rows, key)) if f"{key}_union" in rows[0] else UNKNOWN
 
 
 def _plain_table(rows: Sequence[Runs], keys: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from deocclude.evaluation.columns import COLUMNS
 from deocclude.evaluation.papers.tables import BENCH_SET, Table
 from deocclude.evaluation.predictions import write_json
 from deocclude.evaluation.score_files import SCORES_CSV, SCORES_JSON, column_of, read_rows, read_scores, write_rows
-from deocclude.metrics.averages import POOLED_COLUMNS, photographs_of
+from deocclude.metrics.averages import GROUP, POOLED_COLUMNS, photographs_of
 from deocclude.metrics.resampling import interval_of, resampled_means
 
 TRAINING_JSON = "training.json"
@@ -124,12 +124,14 @@ def keep_scores(predictions: Path, folder: Path, *, columns: Collection[str] = t
         summary[facts] = {key: value for key, value in summary.get(facts, {}).items() if key in columns}
     known = {key for key in rows[0] if any(row[key] == row[key] for row in rows)}
     pooled = [key for key in POOLED_COLUMNS if key in columns and key in known]
-    counts = [f"{key}_{count}" for key in pooled for count in ("intersection", "union")]
-    kept = [key for key in (*_PERSON, *columns, *counts) if key in known]
+    counts = [count for key in pooled for count in POOLED_COLUMNS[key]]
+    groups = [key for key in rows[0] if key.startswith(GROUP)]
+    kept = [key for key in (*_PERSON, *groups, *columns, *counts) if key in known]
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / SCORES_CSV, [{key: _whole(row[key]) for key in kept} for row in rows])
     summary["overall"] = _of_columns(summary["overall"], kept)
-    summary["by_ratio"] = {name: _of_columns(part, kept) for name, part in summary["by_ratio"].items()}
+    for parts in (summary["by_ratio"], *summary.get("by_group", {}).values()):
+        parts.update({name: _of_columns(part, kept) for name, part in parts.items()})
     write_json(folder / SCORES_JSON, summary)
 
 

@@ -14,10 +14,21 @@ from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet
 from deocclude.errors import InputError
 from deocclude.evaluation.columns import BEST_OF_N_COLUMNS, NETWORK_COLUMNS, PICTURE_COLUMNS
 from deocclude.evaluation.picture_networks import Comparisons, PictureComparison, SetFigures
+from deocclude.evaluation.predict import FINDS_MODAL
 from deocclude.evaluation.predictions import Prediction, PredictionFolder
 from deocclude.masks import occlusion_ratio
+from deocclude.metrics.averages import GROUP
+from deocclude.metrics.inventions import background_invention, invented_fraction, islands, self_invention
+from deocclude.metrics.keypoints import Reached, keypoints_reached
 from deocclude.metrics.masks import Overlap, invisible_overlap, mask_l1, overlap
 from deocclude.metrics.pictures import PictureErrors, content_l1, on_white, picture_errors
+
+WHOLE = "whole"
+"""Column of the manifest: 1 for a person of whom nothing is hidden or cut off."""
+MAX_GROUPS, MIN_PEOPLE_A_GROUP = 8, 4
+"""A column of the manifest groups people if it has 2 to this many values, and so many people a value on average."""
+GOOD_MODAL_IOU, SELF_INVENTION_LIMIT, WHOLE_LIMIT = 0.8, 0.05, 0.03
+"""Limits of the columns that are fractions of people."""
 
 
 @dataclass
@@ -55,6 +66,7 @@ def score_set(
     comparisons = comparisons or Comparisons()
     record, scores = folder.read_record(), Scores(unavailable=comparisons.unavailable)
     num_candidates = record.settings.get("candidates", 1)
+    keypoints, grouping = people.marked_keypoints(), grouping_columns(people.rows)
     for index, person_id in enumerate(progress(people.ids)):
         try:
             person = people[index]
@@ -63,13 +75,20 @@ def score_set(
             scores.unreadable[person_id] = str(error)
             continue
         if prediction is None and person_id in record.failed:
-            prediction = _nothing_found(person, with_modal=record.settings.get("modal") == "predicted")
+            prediction = _nothing_found(person, with_modal=record.settings.get("modal") in FINDS_MODAL)
             scores.failed.append(person_id)
         if prediction is None:
             scores.missing.append(person_id)
             continue
-        row = score_person(person, prediction, num_candidates=num_candidates, comparisons=comparisons.usable)
-        scores.rows.append({**row, "seconds": record.seconds.get(person_id, math.nan)})
+        row = score_person(
+            person,
+            prediction,
+            keypoints=keypoints.get(person_id),
+            num_candidates=num_candidates,
+            comparisons=comparisons.usable,
+        )
+        groups = {f"{GROUP}{column}": person.row[column] for column in grouping}
+        scores.rows.append({**row, "seconds": record.seconds.get(person_id, math.nan), **groups})
     if not scores.rows:
         reason = next(iter(scores.unreadable.values()), "run 'deocclude predict' first")
         raise InputError(f"{folder.root}: has no prediction for any person of {people.root}; {reason}")
@@ -83,31 +102,29 @@ def score_person(
     person: OcclusionSample,
     prediction: Prediction,
     *,
+    keypoints: np.ndarray | None = None,
     num_candidates: int = 1,
     comparisons: Sequence[PictureComparison] = (),
 ) -> dict[str, Any]:
     """All columns for one person but the seconds. NaN: undefined here, or the method or the set has no such file.
 
-    num_candidates: pictures the method was asked for; best-of-N is defined for more than one, and where nothing is
-    hidden it is the one picture there is.
+    Where the whole person is not known (`is_amodal_known`), nothing is compared with an amodal mask.
+    keypoints: those drawn by hand, COCO-17 (17, 3) of x, y, v. num_candidates: pictures the method was asked for;
+    best-of-N is defined for more than one, and where nothing is hidden it is the one picture there is.
     """
-    truth, scored, modal_mask = person.amodal, ~person.not_scored, person.modal
     row: dict[str, Any] = {
         "id": person.id,
         "photograph": _digest(person.occluded if person.whole is None else person.whole),
-        "occlusion_ratio": occlusion_ratio(modal_mask, truth),
-        "mask_l1": mask_l1(prediction.amodal_mask, truth, scored=scored),
         "content_l1": math.nan,
-        **_overlap_columns("iou", overlap(prediction.amodal_mask, truth, scored=scored)),
-        **_overlap_columns(
-            "invisible_iou", invisible_overlap(prediction.amodal_mask, truth, modal_mask, scored=scored)
-        ),
-        **_overlap_columns("modal_iou", _modal_overlap(person, prediction)),
+        **_amodal_columns(person, prediction.amodal_mask),
+        **_modal_columns(_modal_overlap(person, prediction)),
+        **_invention_columns(person, prediction),
+        **_keypoint_columns(person, prediction.amodal_mask, keypoints),
         **_picture_columns(None, ""),
         **_picture_columns(None, "_true_mask"),
         **dict.fromkeys((*BEST_OF_N_COLUMNS, *NETWORK_COLUMNS), math.nan),
     }
-    if prediction.rgb is not None and person.whole is not None:
+    if prediction.rgb is not None and person.whole is not None and person.is_amodal_known:
         row.update(_colour_scores(person, prediction.rgb, prediction.amodal_mask, person.whole))
         if num_candidates > 1:
             row.update(_best_of_n(person, prediction, person.whole))
@@ -115,6 +132,81 @@ def score_person(
         for comparison in comparisons:
             row.update(comparison.add(*pair))
     return row
+
+
+def grouping_columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Columns of a manifest that group its people, such as the kind of occluder."""
+    values = {column: {row[column] for row in rows} for column in rows[0] if column not in ("id", "occlusion_ratio")}
+    return [
+        column
+        for column, found in values.items()
+        if 2 <= len(found) <= min(MAX_GROUPS, len(rows) // MIN_PEOPLE_A_GROUP)
+    ]
+
+
+def _amodal_columns(person: OcclusionSample, predicted_mask: np.ndarray) -> dict[str, float]:
+    """What is compared with the whole person; undefined if it is not known."""
+    if not person.is_amodal_known:
+        unknown = Overlap(0, 0)
+        undefined = dict.fromkeys(("occlusion_ratio", "mask_l1"), math.nan)
+        return {**undefined, **_overlap_columns("iou", unknown), **_overlap_columns("invisible_iou", unknown)}
+    truth, scored, modal_mask = person.amodal, ~person.not_scored, person.modal
+    invisible = invisible_overlap(predicted_mask, truth, modal_mask, scored=scored)
+    return {
+        "occlusion_ratio": occlusion_ratio(modal_mask, truth),
+        "mask_l1": mask_l1(predicted_mask, truth, scored=scored),
+        **_overlap_columns("iou", overlap(predicted_mask, truth, scored=scored)),
+        **_overlap_columns("invisible_iou", invisible),
+    }
+
+
+def _modal_columns(sizes: Overlap) -> dict[str, float]:
+    return {
+        **_overlap_columns("modal_iou", sizes),
+        "modal_iou_from_80": _indicator(sizes.iou, sizes.iou >= GOOD_MODAL_IOU),
+    }
+
+
+def _invention_columns(person: OcclusionSample, prediction: Prediction) -> dict[str, float]:
+    """What the method calls hidden, against the visible body, which is known of all people.
+
+    A method that was given the modal mask has it for its own.
+    """
+    judged = _judged_for_modal(person)
+    own_modal = (person.modal if prediction.modal_mask is None else prediction.modal_mask) & judged
+    amodal = prediction.amodal_mask & judged
+    masks = amodal, own_modal, person.modal
+    on_self, invented = self_invention(*masks), invented_fraction(*masks)
+    of_whole = invented if person.row.get(WHOLE) == "1" else math.nan
+    pieces = islands(amodal, own_modal)
+    return {
+        "self_invention": on_self,
+        "self_invention_above_5": _indicator(on_self, on_self > SELF_INVENTION_LIMIT),
+        "invented": invented,
+        "whole_invented": of_whole,
+        "whole_invented_above_3": _indicator(of_whole, of_whole > WHOLE_LIMIT),
+        "invented_background": background_invention(*masks, ~person.not_scored & ~person.amodal),
+        "islands": pieces.fraction,
+        "island_area": pieces.area,
+        "invented_area": pieces.invented,
+        "has_islands": float(pieces.area > 0),
+    }
+
+
+def _keypoint_columns(
+    person: OcclusionSample, predicted_mask: np.ndarray, keypoints: np.ndarray | None
+) -> dict[str, float]:
+    found = Reached(0, 0) if keypoints is None else keypoints_reached(keypoints, person.modal, predicted_mask)
+    return {
+        "keypoints_reached": found.fraction,
+        "num_keypoints_reached": found.reached,
+        "num_keypoints_hidden": found.hidden,
+    }
+
+
+def _indicator(value: float, holds: bool) -> float:
+    """1 or 0, NaN if the value is undefined."""
+    return math.nan if math.isnan(value) else float(holds)
 
 
 def _digest(picture: np.ndarray) -> str:
@@ -173,7 +265,16 @@ def _overlap_columns(name: str, sizes: Overlap) -> dict[str, float]:
 def _modal_overlap(person: OcclusionSample, prediction: Prediction) -> Overlap:
     if prediction.modal_mask is None:
         return Overlap(0, 0)
-    return overlap(prediction.modal_mask, person.modal, scored=~person.not_scored)
+    return overlap(prediction.modal_mask, person.modal, scored=_judged_for_modal(person))
+
+
+def _judged_for_modal(person: OcclusionSample) -> np.ndarray:
+    """Where it is known whether the person is visible, bool (H, W).
+
+    A carried bag counts for neither. Where the whole person is not known, 128 means that they may go on there unseen:
+    they are certainly not visible there.
+    """
+    return ~person.not_scored if person.is_amodal_known else np.ones_like(person.modal)
 
 
 def _nothing_found(person: OcclusionSample, *, with_modal: bool) -> Prediction:

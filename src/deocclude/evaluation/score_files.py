@@ -16,21 +16,22 @@ from deocclude.evaluation.columns import SCORE_COLUMNS
 from deocclude.evaluation.predictions import SCORES, PredictionFolder, write_json
 from deocclude.evaluation.score import Scores
 from deocclude.files import written_whole
-from deocclude.metrics.averages import averages, averages_by_ratio
+from deocclude.metrics.averages import GROUP, averages, averages_by_group, averages_by_ratio
 
 SCORES_CSV, SCORES_JSON = SCORES
 WORDS = ("id", "photograph")
-"""Columns of scores.csv that are no numbers."""
+"""Columns of scores.csv that are no numbers, beside those of groups (`metrics.averages.GROUP`)."""
 
 
 def write_scores(scores: Scores, folder: PredictionFolder, *, set_name: str) -> dict[str, Any]:
-    """Write scores.csv (a row a person) and scores.json (averages, by ratio bin too); return the latter."""
+    """Write scores.csv (a row a person) and scores.json (averages, by ratio bin and group too); return the latter."""
     record = folder.read_record()
     summary = {
         "name": folder.root.resolve().name,
         "set": set_name,
         "overall": averages(scores.rows, SCORE_COLUMNS),
         "by_ratio": averages_by_ratio(scores.rows, SCORE_COLUMNS),
+        "by_group": averages_by_group(scores.rows, SCORE_COLUMNS),
         "set_figures": scores.set_figures,
         "unavailable": scores.unavailable,
         "failed": scores.failed,
@@ -53,14 +54,14 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a scores.csv: `WORDS` as they are, everything else a number, NaN where it is empty.
+    """The rows of a scores.csv: `WORDS` and groups as they are, everything else a number, NaN where it is empty.
 
     Raises InputError for a file that is missing or is none.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [
-                {key: value if key in WORDS else float(value or "nan") for key, value in row.items()}
+                {key: value if _is_text(key) else float(value or "nan") for key, value in row.items()}
                 for row in csv.DictReader(file)
             ]
         if not rows or "id" not in rows[0]:
@@ -89,6 +90,10 @@ def read_scores(folder: Path) -> dict[str, Any]:
 def column_of(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     """A column of `read_rows`, float (N,); NaN where a row has no such column."""
     return np.array([row.get(key, math.nan) for row in rows], np.float64)
+
+
+def _is_text(key: str) -> bool:
+    return key in WORDS or key.startswith(GROUP)
 
 
 def _csv_value(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from deocclude.errors import InputError
 from deocclude.evaluation.columns import (
     BEST_OF_N_COLUMNS,
     COLUMNS,
+    INVENTION_COLUMNS,
     MASK_TABLE,
     NETWORK_TABLE,
     PICTURE_TABLE,
@@ -22,9 +23,12 @@ from deocclude.evaluation.score_files import SCORES_CSV, column_of, read_rows, r
 from deocclude.metrics.averages import photographs_of
 from deocclude.metrics.paired import paired_difference
 
-COMPARED = ("modal_iou", "iou", "invisible_iou", "mask_l1", "content_l1", "rgb_l1", "psnr",
+COMPARED = ("modal_iou", "iou", "invisible_iou", "mask_l1",
+            "self_invention", "invented", "whole_invented", "keypoints_reached", "content_l1", "rgb_l1", "psnr",
             "rgb_l1_true_mask", "psnr_true_mask", "lpips_alexnet", "feature_distance_efficientnet_lite0")  # fmt: skip
 """What two methods are compared in, person by person."""
+POOLED_FIGURES = ("keypoints_reached", "islands")
+"""Fractions of few counts a person: tables print all people's together."""
 
 
 def method_table(folders: Sequence[Path]) -> str:
@@ -46,6 +50,32 @@ def method_table(folders: Sequence[Path]) -> str:
         for folder, summary in zip(folders, summaries, strict=True)
     ]
     return markdown(["predictions", *(column.title for column in (*columns, *best_of_n)), *pooled, "n"], rows)
+
+
+def invention_table(folders: Sequence[Path]) -> str:
+    """One row a folder: what each method invents, and which marked hidden keypoints it reaches.
+
+    Columns that no folder has a figure for are left out. An empty text if the folders were scored without them.
+    """
+    summaries = [read_scores(folder) for folder in folders]
+    columns = _known_inventions([summary["overall"] for summary in summaries])
+    if not columns:
+        return ""
+    rows = [
+        [
+            _row_name(folder, folders),
+            *(column.text(figure(summary["overall"], column.key)) for column in columns),
+            _people(summary),
+        ]
+        for folder, summary in zip(folders, summaries, strict=True)
+    ]
+    return markdown(["predictions", *(column.title for column in columns), "n"], rows)
+
+
+def figure(part: Mapping[str, Any], key: str) -> float | None:
+    """A column's figure among averages: pooled for those of `POOLED_FIGURES`, else the mean over people."""
+    value: float | None = part.get(f"{key}_pooled" if key in POOLED_FIGURES else f"{key}_mean")
+    return value
 
 
 def network_table(folders: Sequence[Path]) -> str:
@@ -80,18 +110,44 @@ def network_cell(summary: dict[str, Any], column: Column) -> str:
 
 def ratio_table(folders: Sequence[Path]) -> str:
     """One row for each folder and each bin of the occlusion ratio."""
-    columns = [COLUMNS[key] for key in (*MASK_TABLE, *PICTURE_TABLE)]
+    return _parts_table(folders, "hidden", [read_scores(folder)["by_ratio"] for folder in folders])
+
+
+def group_table(folders: Sequence[Path], group: str) -> str:
+    """One row for each folder and each value of a column of the manifest.
+
+    Raises InputError if a folder was not scored by that column.
+    """
+    parts = []
+    for folder in folders:
+        groups = read_scores(folder).get("by_group", {})
+        if group not in groups:
+            known = f"has {', '.join(groups)}" if groups else "has none"
+            raise InputError(f"{folder}: was not scored by '{group}' ({known}); 'deocclude score' finds the columns")
+        parts.append(groups[group])
+    return _parts_table(folders, group, parts)
+
+
+def _parts_table(folders: Sequence[Path], head: str, parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """One row for each folder and each of its parts. Columns of inventions that no part has are left out."""
+    inventions = _known_inventions([part for of_folder in parts for part in of_folder.values()])
+    columns = [*(COLUMNS[key] for key in (*MASK_TABLE, *PICTURE_TABLE)), *inventions]
     rows = [
         [
             _row_name(folder, folders),
             name,
-            *(column.text(part.get(f"{column.key}_mean")) for column in columns),
+            *(column.text(figure(part, column.key)) for column in columns),
             str(part["n"]),
         ]
-        for folder in folders
-        for name, part in read_scores(folder)["by_ratio"].items()
+        for folder, of_folder in zip(folders, parts, strict=True)
+        for name, part in of_folder.items()
     ]
-    return markdown(["predictions", "hidden", *(column.title for column in columns), "n"], rows)
+    return markdown(["predictions", head, *(column.title for column in columns), "n"], rows)
+
+
+def _known_inventions(parts: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns of inventions that at least one of these averages has."""
+    return [COLUMNS[key] for key in INVENTION_COLUMNS if any(figure(part, key) is not None for part in parts)]
 
 
 def paired_table(folder: Path, against: Path) -> str:
