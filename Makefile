@@ -5,8 +5,6 @@ VENV ?= .venv
 DEMO ?= demo
 SITE ?= site
 
-# The environment's own programs come first, so that no other `deocclude` or `pytest` answers.
-export PATH := $(abspath $(VENV))/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip
 
 .PHONY: help demo test quick check docs diagrams clean

@@ -1,4 +1,4 @@
-"""Griffe extension: our docstrings say what fields and parameters are in lines of `name, name: text`; they become lists."""
+"""Griffe extension: lines of `name, name: text`, in which docstrings explain fields and parameters, become lists."""
 
 from __future__ import annotations
 
