@@ -8,6 +8,32 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TESTS = REPOSITORY / "tests"
+
+QUICK = """
+    annotations batch_manifest canvas checkpoints cli_main cli_weights coco cocoa compositing config_args
+    control crops deoccluder detections devices diagrams feedforward_stages files finished images imports joint_heatmaps
+    layers_marking layers_openraster layers_scene_json layers_stacking mask_completion mask_folders metrics_masks
+    metrics_paired metrics_pictures occlusion_order occlusion_set outputs plausibility scene scene_outputs score_person
+    synthesis trivial web_drawing weight_specs weights
+"""
+"""Test files whose tests are `quick`: every part of the package, and none that trains, starts processes or a browser.
+
+Single tests of other files carry the mark themselves.
+"""
+NOT_QUICK = {"test_24_megapixels", "test_every_network_is_built_from_its_header"}
+"""Tests of these files that take too long for it."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the files in QUICK."""
+    quick = {f"test_{name}" for name in QUICK.split()}
+    if renamed := quick - {path.stem for path in TESTS.rglob("test_*.py")}:
+        raise pytest.UsageError(f"QUICK in tests/conftest.py names no test file: {sorted(renamed)}")
+    for item in items:
+        if item.path.stem in quick and item.name.partition("[")[0] not in NOT_QUICK:
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(autouse=True, scope="session")
