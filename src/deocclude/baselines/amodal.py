@@ -120,7 +120,16 @@ class AmodalMaskCompleter(_Stage):
 
 
 class AmodalRgbCompleter(_Stage):
-    """The rounds' own picture, where the mask is theirs; for another mask, its invisible region inpainted at once."""
+    """The rounds' own picture, where the mask is theirs; for another mask, its invisible region inpainted at once.
+
+    The rounds read the generic sentence alone, so that a prompt asks for a picture of its own too.
+    """
+
+    reads_words = True
+
+    def describe(self, image: Tensor) -> list[str]:
+        """The same sentence about each person of (B, 3, S, S): no network is asked."""
+        return [GENERIC_DESCRIPTION] * len(image)
 
     @torch.inference_mode()
     def __call__(
@@ -133,12 +142,13 @@ class AmodalRgbCompleter(_Stage):
     ) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the picture, float32 (B, 3, S, S) in [0, 1]."""
         hole = invisible_mask(completion.modal_mask, completion.amodal_mask)
+        sentences = words or [GENERIC_DESCRIPTION] * len(image)
         last = self.painter.last
         is_mine = last is not None and completion.rgb is not None and torch.equal(last.picture, completion.rgb)
-        if last is not None and is_mine and (hole & ~last.painted).sum() <= MAY_LACK * hole.sum():
+        is_generic = all(sentence == GENERIC_DESCRIPTION for sentence in sentences)
+        if last is not None and is_mine and is_generic and (hole & ~last.painted).sum() <= MAY_LACK * hole.sum():
             return last.picture
         generator = generator or torch.Generator(image.device).manual_seed(SEED)
-        sentences = words or [GENERIC_DESCRIPTION] * len(image)
         people = zip(image.split(1), completion.modal_mask.split(1), hole.split(1), sentences, strict=True)
         return torch.cat([self.painter.inpaint(*person, generator).picture for person in people])
 

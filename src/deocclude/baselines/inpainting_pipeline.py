@@ -20,6 +20,8 @@ class InpaintingRgbCompleter:
     person. hole_colour: grey value that the hole is filled with first, for a pipeline that sees what is in it.
     """
 
+    reads_words = True
+
     def __init__(
         self,
         pipeline: Any,
@@ -42,6 +44,10 @@ class InpaintingRgbCompleter:
     def settings(self) -> dict[str, Any]:
         """The configuration as plain values, for a JSON file."""
         return {**self.call, "instruction": self.instruction, "hole_colour": self.hole_colour}
+
+    def describe(self, image: Tensor) -> list[str]:
+        """The same sentence about each person of (B, 3, S, S): no network is asked."""
+        return [GENERIC_DESCRIPTION] * len(image)
 
     @torch.inference_mode()
     def __call__(
