@@ -13,7 +13,7 @@ from torch import nn
 
 from deocclude.models.diffusion.stable_diffusion import make_unet, make_vae
 from deocclude.models.lama import LamaConfig, LamaNetwork, published_names
-from deocclude.pipelines.diffusion_tiny import NETWORKS, VOCABULARY
+from deocclude.stages.completers.diffusion_tiny import NETWORKS, VOCABULARY
 
 LAMA = LamaConfig(channels=8, num_blocks=2)
 

@@ -14,19 +14,19 @@ from test_diffusion_loading import write_tokenizer
 from test_sssd import TINY_CONTENT, TINY_MASK, with_statistics
 
 from deocclude import weight_specs
-from deocclude.baselines.amodal import ProgressConfig
-from deocclude.baselines.mixed_context import MixedContextConfig
-from deocclude.baselines.pix2gestalt import Pix2gestaltConfig
 from deocclude.models.sdamodal import SdamodalConfig, SdamodalNetwork
 from deocclude.models.sssd import SssdContentNetwork, SssdMaskNetwork
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS
-from deocclude.pipelines.diffusion_tiny import (
+from deocclude.stages.completers.amodal import ProgressConfig
+from deocclude.stages.completers.diffusion_tiny import (
     tiny_body_prior,
     tiny_denoiser,
     tiny_mask_completer,
     tiny_rgb_completer,
     tiny_unet_rgb_completer,
 )
+from deocclude.stages.completers.mixed_context import MixedContextConfig
+from deocclude.stages.completers.pix2gestalt import Pix2gestaltConfig
+from deocclude.stages.diffusion import MASK_DESIGNS
 from deocclude.weight_specs import WeightSpec
 from deocclude.weights import save_network
 
@@ -60,7 +60,7 @@ def write_baselines(folder: Path) -> None:
 
 def write_diffusion(folder: Path) -> None:
     """What paper A's stages load; of the describer, the pose estimator and the detector an empty folder."""
-    for name in MASK_STAGE_CONFIGS:
+    for name in MASK_DESIGNS:
         weights = "u-mask" if name in ("diffusion", "mask-4") else f"u-{name}"
         save(folder, weights, tiny_mask_completer(name, **PLACE).unet)
     save(folder, "u-rgb", tiny_unet_rgb_completer(**PLACE).unet)

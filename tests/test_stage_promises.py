@@ -20,23 +20,25 @@ from miniature_weights import look_in, quick, write_baselines, write_diffusion
 from miniatures import photograph, standing_joints, write_png
 
 from deocclude import Control, Deoccluder, InputError
-from deocclude.baselines.trivial import CopyInputRgb
 from deocclude.cli.main import main
 from deocclude.conditioning import describer
 from deocclude.images import open_image
 from deocclude.pipelines import deoccluder as deoccluder_module
-from deocclude.registry import MASK_STAGES, RGB_STAGES, build_mask_stage, build_rgb_stage
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, stage_specs
+from deocclude.stages.completers.trivial import CopyInputRgb
+from deocclude.types import Hints
 
 UNTRAINED = "feedforward-paper"
 """At its real size alone; `feedforward` is its class."""
-MASKS = [name for name in MASK_STAGES if name != UNTRAINED and not name.endswith("-tiny")]
-PICTURES = [name for name in RGB_STAGES if name not in (UNTRAINED, "one-stage") and not name.endswith("-tiny")]
-"""Miniatures of a name are the same classes as what is installed here under the name."""
-READ_PROMPTS = {
-    *("diffusion", "diffusion-paper", "rgb-7", "rgb-8", "rgb-generic"),
-    *("sd-inpaint", "flux2-klein", "amodal"),
-}
-READ_JOINTS = {"diffusion", "mask-2", "mask-3", "mask-4", "one-stage"}
+
+
+def names(kind: Any) -> list[str]:
+    """Miniatures of a name are the same classes as what is installed here under the name."""
+    left_out = (UNTRAINED, "one-stage") if kind == "RGB" else (UNTRAINED,)
+    return [name for name in stage_specs(kind) if name not in left_out and not name.endswith("-tiny")]
+
+
+MASKS, PICTURES = names("mask"), names("RGB")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A photograph, an L-shaped person whose hull is larger, and small and quick stages."""
     look_in(installed, monkeypatch)
-    monkeypatch.setattr("deocclude.pipelines.diffusion_memory.free_memory", lambda device: None)
+    monkeypatch.setattr("deocclude.devices.free_memory", lambda device: None)
     monkeypatch.setattr(describer, "load_describer", lambda folder, **options: lambda images: ["a man"] * len(images))
     for name, build in (("build_mask_stage", build_mask_stage), ("build_rgb_stage", build_rgb_stage)):
         monkeypatch.setattr(deoccluder_module, name, quickly(build))
@@ -87,7 +89,7 @@ def by_python(mask: str, rgb: str, **wishes: Any) -> tuple[np.ndarray, np.ndarra
 def by_command_line(mask: str, rgb: str, **wishes: Any) -> tuple[np.ndarray, np.ndarray]:
     options = ["--mask", "mask.png", "--mask-stage", mask, "--rgb-stage", rgb, "--output", "out", "--overwrite"]
     if "words" in wishes:
-        options += ["--describe", wishes["words"]]
+        options += ["--prompt", wishes["words"]]
     if "reference" in wishes:
         options += ["--reference", "other.png"]
     for name, (x, y) in wishes.get("joints", {}).items():
@@ -104,7 +106,7 @@ def is_read(run: Callable[..., Any], mask: str, rgb: str, first: dict[str, Any],
     try:
         one, two = run(mask, rgb, **first), run(mask, rgb, **second)
     except InputError as error:
-        if not re.search(f"'({mask}|{rgb})' (reads|looks at) no ", str(error)) or "\n" in str(error):
+        if not re.search(f"'({mask}|{rgb})' reads no \w+.*; ", str(error)) or "\n" in str(error):
             raise
         return False
     assert not all(np.array_equal(a, b) for a, b in zip(one, two, strict=True)), "accepted and dropped"
@@ -118,7 +120,7 @@ WAYS = pytest.mark.parametrize("run", [by_python, by_command_line])
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_prompt_is_read_or_refused(run: Callable[..., Any], name: str) -> None:
     read = is_read(run, "convex-hull", name, {"words": "a woman"}, {"words": "a man in red"})
-    assert read == (name in READ_PROMPTS)
+    assert read == ("prompt" in stage_specs("RGB")[name].accepts)
 
 
 @WAYS
@@ -130,7 +132,7 @@ def test_a_prompt_is_read_where_mask_and_picture_are_painted_together(run: Calla
 @pytest.mark.parametrize("name", MASKS)
 def test_joints_are_read_or_refused(run: Callable[..., Any], name: str) -> None:
     first, second = ({"joints": {"left-knee": place}} for place in ((40.0, 50.0), (60.0, 80.0)))
-    assert is_read(run, name, "copy-input", first, second) == (name in READ_JOINTS)
+    assert is_read(run, name, "copy-input", first, second) == ("keypoints" in stage_specs("mask")[name].accepts)
 
 
 @WAYS
@@ -138,7 +140,25 @@ def test_joints_are_read_or_refused(run: Callable[..., Any], name: str) -> None:
 def test_a_reference_is_read_or_refused(run: Callable[..., Any], name: str) -> None:
     wish = {"reference": photograph(40, 30, seed=1)}
     read = is_read(run, "convex-hull", name, wish, {})
-    assert read == (name in ("rgb-5", "rgb-6", "rgb-image"))
+    assert read == ("reference" in stage_specs("RGB")[name].accepts)
+
+
+@pytest.mark.parametrize(("kind", "name"), [*(("mask", name) for name in MASKS), *(("RGB", name) for name in PICTURES)])
+def test_a_stage_is_what_its_spec_says(kind: Any, name: str, here: Path) -> None:
+    spec = stage_specs(kind)[name]
+    build = build_mask_stage if kind == "mask" else build_rgb_stage
+    size = build(name).size if spec.weights == () or spec.memory == 0 else spec.size  # the quick ones are small
+    stage = built(build, name)
+    assert (stage.name, size, stage.accepts, stage.batched) == (name, spec.size, spec.accepts, spec.batched)
+    if kind == "RGB":
+        assert stage.draws_candidates == spec.draws_candidates
+        assert stage.needs_painting_mask_stage == spec.needs_painting_mask_stage
+    others = {"keypoints", "prompt", "reference", "occluder_mask", "generator"} - stage.accepts
+    for hint in others:
+        with pytest.raises(
+            InputError, match=rf"{kind} stage '{name}' reads no .*; (--\w+-stage .* would|no {kind} stage does)"
+        ):
+            stage.check(Hints(**{hint: object()}))  # type: ignore[arg-type]
 
 
 def test_what_a_describer_says_is_replaced() -> None:
