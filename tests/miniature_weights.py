@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from miniature_baselines import lama_state_dict, write_flux2_klein, write_stable_diffusion
+from miniature_baselines import lama_state_dict, write_flux2_klein, write_flux_fill, write_stable_diffusion
 from safetensors.torch import save_file
 from test_diffusion_loading import write_tokenizer
 from test_sssd import TINY_CONTENT, TINY_MASK, with_statistics
@@ -54,6 +54,7 @@ def write_baselines(folder: Path) -> None:
     write_stable_diffusion(folder / "sd21", in_channels=4)
     write_stable_diffusion(folder / "sd15-inpaint", in_channels=9)
     write_flux2_klein(folder / "flux2-klein")
+    write_flux_fill(folder / "flux-fill")
     (folder / "lama").mkdir()
     save_file(lama_state_dict(), folder / "lama" / "big-lama.safetensors")
 

@@ -109,6 +109,27 @@ def test_the_figures_of_the_baselines() -> None:
         assert 0 <= bytes_ - 2 * parameters < 60_000  # the header
 
 
+@pytest.mark.usefixtures("no_memory")
+def test_the_figures_of_flux_fill() -> None:
+    """By its classes at the published sizes; its files in bfloat16 are about twice as many bytes."""
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    t5 = {"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    channels = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 16}
+    parts = (
+        FluxTransformer2DModel(in_channels=384, out_channels=64, guidance_embeds=True),
+        T5EncoderModel(T5Config(**t5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
+        CLIPTextModel(text),
+        AutoencoderKL(**blocks, **channels, use_quant_conv=False, use_post_quant_conv=False),
+    )
+    assert PARAMETERS["flux-fill"] == sum(map(count, parts))
+    for parameters, gigabytes in zip(map(count, parts), (23.8, 9.52, 0.246), strict=False):
+        assert 2 * parameters / 1e9 == pytest.approx(gigabytes, rel=0.005)
+
+
 @pytest.fixture
 def u_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights file of each mask stage, of which the header is all that is looked at."""
