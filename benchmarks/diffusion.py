@@ -46,14 +46,14 @@ from deocclude.models.diffusion.rgb_completion import (
     stacked,
 )
 from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig, make_controlnet
-from deocclude.pipelines.diffusion import DiffusionMaskCompleter, DiffusionRgbCompleter
-from deocclude.pipelines.diffusion_stages import RGB_STAGE_CONFIGS
-from deocclude.pipelines.diffusion_tiny import NETWORKS as TINY
-from deocclude.pipelines.diffusion_tiny import WordTokenizer, tiny_unet_config
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.diffusion import DiffusionMaskCompleter, DiffusionRgbCompleter
+from deocclude.stages.completers.diffusion_tiny import NETWORKS as TINY
+from deocclude.stages.completers.diffusion_tiny import WordTokenizer, tiny_unet_config
+from deocclude.stages.diffusion import RGB_CONFIGS
+from deocclude.types import Hints, MaskCompletion
 
 SIZE = 256
-OURS, PAPER = RGB_STAGE_CONFIGS["diffusion"], RGB_STAGE_CONFIGS["diffusion-paper"]
+OURS, PAPER = RGB_CONFIGS["diffusion"], RGB_CONFIGS["diffusion-paper"]
 ANSWERS = ("a man", "black", "short", "no", "standing", *["yes"] * 4, *["no"] * 6)
 """So many of Table B's questions have follow-ups: a hat, sunglasses, upper-clothes and a skirt are worn."""
 LONGEST_ANSWER = 3
@@ -154,18 +154,18 @@ class Bench:
         yield "U_mask", 1, lambda: self.unet(inputs.to(self.dtype), features)
         completion = MaskCompletion(self.modal_mask, self.amodal_mask, self.amodal_mask.float())
         words = rgb_stage.describe(self.image)
-        given, null = rgb_stage.conditioning(self.image, completion, words)
+        given, null = rgb_stage.conditioning(self.image, completion, Hints(prompt=words))
         both = stacked(null, given)
         steps, guidance = OURS.sampling.steps, OURS.sampling.guidance
         step = (self.noisy, 500, both, guidance, self.controlnet)
         yield "words", 1, lambda: rgb_stage.describe(self.image)
-        yield "conditioning", 1, lambda: rgb_stage.conditioning(self.image, completion, words)
+        yield "conditioning", 1, lambda: rgb_stage.conditioning(self.image, completion, Hints(prompt=words))
         yield "denoising step", steps, lambda: self.denoiser.guided_noise(*step)
         yield "decode", 1, lambda: self.denoiser.decode(self.noisy)
 
         def person() -> None:
-            mask_stage(self.image, self.modal_mask, joints=self.joints)
-            rgb_stage(self.image, completion, words=rgb_stage.describe(self.image))
+            mask_stage(self.image, self.modal_mask, hints=Hints(keypoints=self.joints))
+            rgb_stage(self.image, completion, hints=Hints(prompt=rgb_stage.describe(self.image)))
 
         yield PERSON, 0, person
         # For those who ask for it; not a part of the preset.

@@ -26,7 +26,7 @@ from deocclude import Deoccluder
 from deocclude.images import save_image
 from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS, RgbCompletionNetwork
-from deocclude.pipelines.feedforward import (
+from deocclude.stages.completers.feedforward import (
     FeedforwardMaskCompleter,
     FeedforwardRgbCompleter,
     load_mask_completer,

@@ -17,7 +17,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deocclude.baselines.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
 from deocclude.cli.run import add_method_arguments, load_deoccluder
 from deocclude.data.occlusion_set import OcclusionSet
 from deocclude.evaluation.columns import COLUMNS, UNKNOWN
@@ -28,6 +27,7 @@ from deocclude.evaluation.score import score_set
 from deocclude.evaluation.score_files import write_scores
 from deocclude.evaluation.table import figure
 from deocclude.pipelines.deoccluder import Deoccluder
+from deocclude.stages.completers.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
 
 Summary = Mapping[str, Any]
 

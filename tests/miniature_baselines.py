@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from deocclude.models.diffusion.stable_diffusion import make_unet, make_vae
 from deocclude.models.lama import LamaConfig, LamaNetwork, published_names
-from deocclude.pipelines.diffusion_tiny import NETWORKS, VOCABULARY
+from deocclude.stages.completers.diffusion_tiny import NETWORKS, VOCABULARY
 
 LAMA = LamaConfig(channels=8, num_blocks=2)
 
@@ -53,11 +54,15 @@ def write_stable_diffusion(folder: Path, *, in_channels: int) -> Path:
     }
     for name, network in networks.items():
         network.half().save_pretrained(folder / name, variant="fp16")
-    (folder / "tokenizer").mkdir()
-    write_tokenizer(folder / "tokenizer")
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
-    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    write_clip_tokenizer(folder / "tokenizer")
     return folder
+
+
+def write_clip_tokenizer(folder: Path) -> None:
+    folder.mkdir()
+    write_tokenizer(folder)
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 def write_flux2_klein(folder: Path) -> Path:
@@ -95,6 +100,45 @@ def write_flux2_klein(folder: Path) -> Path:
         seeded(build).save_pretrained(folder / name)
     FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
     write_byte_tokenizer(folder / "tokenizer")
+    return folder
+
+
+def write_flux_fill(folder: Path) -> Path:
+    """VAE, transformer, CLIP, T5 and their tokenizers; T5's words are letters."""
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from tokenizers import Tokenizer
+    from tokenizers.models import Unigram
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    networks = {
+        "vae": lambda: AutoencoderKL(**blocks, block_out_channels=(8, 8, 8, 8), norm_num_groups=4, shift_factor=0.0),
+        "transformer": lambda: FluxTransformer2DModel(
+            in_channels=2 * 16 + 4 * 8 * 8,  # latent and masked picture, four pixels each, and the mask
+            out_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            pooled_projection_dim=NETWORKS.context_dim,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=True,
+        ),
+        "text_encoder_2": lambda: T5EncoderModel(
+            T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, tie_word_embeddings=False)
+        ),
+    }
+    for name, build in networks.items():
+        seeded(build).save_pretrained(folder / name)
+    clip_text().save_pretrained(folder / "text_encoder")
+    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    write_clip_tokenizer(folder / "tokenizer")
+    letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -1.0) for letter in string.ascii_lowercase)]
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(Unigram(letters, unk_id=2)), pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    words.save_pretrained(folder / "tokenizer_2")
     return folder
 
 

@@ -26,10 +26,10 @@ from deocclude.batch.shards import Shard, this_process
 from deocclude.batch.worker import BatchWorker, MethodInBatches
 from deocclude.errors import InputError
 from deocclude.masks import mask_box
-from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
 from deocclude.pipelines.scene import FoundPeople, Scene, SceneDeoccluder
 from deocclude.pipelines.scene_outputs import write_scene
 from deocclude.pipelines.scene_people import SceneRequest
+from deocclude.stages.completers.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
 from deocclude.types import Person
 
 BOXES = ((8, 10, 18, 30), (40, 12, 54, 40), (70, 20, 82, 44))

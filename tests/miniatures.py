@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from deocclude.masks import mask_box
 from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RgbCompletionConfig, RgbCompletionNetwork
 from deocclude.models.segmenter import SegmenterNetwork, SegmenterOutput
-from deocclude.types import MaskCompletion, Person
+from deocclude.stages.completers.base import MaskStage, RgbStage
+from deocclude.types import Hints, MaskCompletion, Person
 from deocclude.weights import save_network
 
 TINY_MASK = MaskCompletionConfig(base_channels=4, stride=4, num_templates=2, template_size=8)
@@ -63,18 +65,17 @@ def write_assets(folder: Path, *, finds: bool = True) -> None:
 
 def believe_in_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Miniature networks are sure of nobody: finder and clicks take whomever they see, however unsure."""
-    from deocclude import registry
-    from deocclude.conditioning import embedded_people
+    from deocclude.conditioning import embedded_people, sources
 
     monkeypatch.setattr(embedded_people, "POINT_THRESHOLD", 0.0)
     monkeypatch.setitem(
-        registry.FINDERS,
+        sources.FINDERS,
         "embedded",
         lambda segmenter, device, dtype: embedded_people.EmbeddedPeopleFinder(segmenter, threshold=0.0),
     )
 
 
-class GrowDown:
+class GrowDown(MaskStage):
     """Mask stage: the person goes on for as many rows as can be seen of it, 0.9 sure."""
 
     name = "grow-down"
@@ -83,11 +84,9 @@ class GrowDown:
         self.size = size
         self.calls = 0
 
-    def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
-    ) -> MaskCompletion:
+    def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
         self.calls += 1
-        self.joints = joints
+        self.joints = hints.keypoints
         self.refine_modal = refine_modal
         assert modal_mask.dtype == torch.bool and modal_mask.shape == image[:, :1].shape
         box = mask_box(modal_mask[0, 0].cpu().numpy())
@@ -98,7 +97,7 @@ class GrowDown:
         return MaskCompletion(modal_mask, amodal_mask, amodal_mask * 0.9)
 
 
-class Paint:
+class Paint(RgbStage):
     """RGB stage: one colour everywhere."""
 
     name = "paint"
@@ -107,29 +106,22 @@ class Paint:
     def __init__(self, colour: tuple[float, float, float] = (0.0, 1.0, 0.0), size: int = 32) -> None:
         self.colour, self.size = colour, size
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         return torch.tensor(self.colour).view(1, 3, 1, 1).expand_as(image)
 
 
 class Noise(Paint):
     """RGB stage: whatever the generator draws."""
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        return torch.rand(image.shape, generator=generator)
+    accepts = frozenset({"generator"})
+
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
+        return torch.rand(image.shape, generator=hints.generator)
+
+
+def with_hints(stage: Any, *inputs: Any, **hints: Any) -> Any:
+    """What a stage answers to images and masks with those of the hints that it reads."""
+    return stage(*inputs, hints=Hints(**hints).only(stage.accepts))
 
 
 class RedSegmenter:

@@ -14,67 +14,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from miniature_baselines import lama_state_dict, write_flux2_klein, write_stable_diffusion
+from miniature_weights import SIZE, look_in, quick, write_baselines
 from miniatures import TINY_MASK as FEEDFORWARD_MASK
 from miniatures import TINY_RGB as FEEDFORWARD_RGB
-from miniatures import GrowDown, RedSegmenter, mask_network, photograph, rgb_network, with_red_person
+from miniatures import GrowDown, RedSegmenter, mask_network, photograph, rgb_network, with_hints, with_red_person
 from safetensors.torch import load_file, save_file
 from test_deoccluder import assert_laws
-from test_sssd import TINY_CONTENT, TINY_MASK, with_statistics
 from torch import Tensor
 
-from deocclude import Deoccluder, InputError, weight_specs
-from deocclude.baselines import feedforward_paper
-from deocclude.baselines.amodal import ProgressConfig, within_reach
-from deocclude.baselines.mixed_context import MixedContextConfig, blurred_over, person_by_features
-from deocclude.baselines.occluders import everything_else
-from deocclude.baselines.pix2gestalt import Pix2gestaltConfig, not_white
-from deocclude.models.sdamodal import SdamodalConfig, SdamodalNetwork
-from deocclude.models.sssd import SssdContentNetwork, SssdMaskNetwork
-from deocclude.pipelines.diffusion_tiny import NETWORKS, tiny_denoiser
-from deocclude.registry import (
-    DIFFUSION_MASK_STAGES,
-    DIFFUSION_RGB_STAGES,
-    MASK_STAGES,
-    RGB_STAGES,
-    build_mask_stage,
-    build_rgb_stage,
-    check_weights,
-)
-from deocclude.types import MaskCompletion
-from deocclude.weight_specs import BASELINE_WEIGHTS, PRESET_WEIGHTS, WEIGHTS, WeightSpec
+from deocclude import Deoccluder, InputError
+from deocclude.models.feedforward.mask_completion import MASK_COMPLETION_PRESETS
+from deocclude.models.feedforward.rgb_completion import RGB_COMPLETION_PRESETS
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, check_weights, stage_specs
+from deocclude.stages.completers.amodal import ProgressConfig, within_reach
+from deocclude.stages.completers.mixed_context import MixedContextConfig, blurred_over, person_by_features
+from deocclude.stages.completers.pix2gestalt import not_white
+from deocclude.types import Hints, MaskCompletion
 from deocclude.weights import save_network
 
-SIZE = 64
 PAPER = "feedforward-paper"
-MASKS, PICTURES = ([name for name in kind if name != PAPER] for kind in BASELINE_WEIGHTS.values())
-DRAWING = ("pix2gestalt", "amodal", "sd-inpaint", "flux2-klein")
-SDAMODAL = SdamodalConfig(
-    encoder_channels=(4, 4, 8, 8, 8, 8),
-    decoder_channels=(8, 8, 8, 4, 4),
-    feature_channels=(64, 64, 32, 32),
-    projection_channels=8,
-)
+OTHERS = {"sssd", "sdamodal", "pix2gestalt", "amodal"} | {
+    name
+    for name, spec in stage_specs("RGB").items()
+    if spec.listed and not name.startswith(("feedforward", "diffusion"))
+}
+"""Other people's methods with weights."""
+MASKS, PICTURES = ([name for name in stage_specs(kind) if name in OTHERS] for kind in ("mask", "RGB"))
+DRAWING = [name for name in PICTURES if "generator" in stage_specs("RGB")[name].accepts]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything the baselines load, each under its name, as converters and hub leave it."""
     folder = tmp_path_factory.mktemp("baselines")
-    torch.manual_seed(0)
-    for name, network in (
-        ("sssd-mask", with_statistics(SssdMaskNetwork(TINY_MASK))),
-        ("sssd-content", with_statistics(SssdContentNetwork(TINY_CONTENT))),
-        ("sdamodal", with_statistics(SdamodalNetwork(SDAMODAL))),
-        ("pix2gestalt", tiny_denoiser()),
-    ):
-        save_network(folder / f"{name}.safetensors", network, network.config, half=False)  # type: ignore[union-attr]
-    write_stable_diffusion(folder / "sd21", in_channels=4)
-    write_stable_diffusion(folder / "sd15-inpaint", in_channels=9)
-    write_flux2_klein(folder / "flux2-klein")
-    (folder / "lama").mkdir()
-    save_file(lama_state_dict(), folder / "lama" / "big-lama.safetensors")
-    assert NETWORKS.channels[::-1] == (64, 64, 32, 32)
+    write_baselines(folder)
     return folder
 
 
@@ -82,35 +55,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(installed: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names that were asked for."""
     return look_in(installed, monkeypatch)
-
-
-def look_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    names: set[str] = set()
-
-    def local_path(spec: WeightSpec) -> Path | None:
-        names.add(spec.name)
-        path = folder / spec.name
-        path = path if path.is_dir() else folder / f"{spec.name}.safetensors"
-        return path if path.exists() else None
-
-    monkeypatch.setattr(weight_specs, "local_path", local_path)
-    return names
-
-
-def quick(stage: Any) -> Any:
-    """At a small size and with few steps."""
-    stage.size = SIZE
-    if hasattr(stage, "window_size"):
-        stage.window_size = 32
-    if hasattr(stage, "call"):
-        stage.call = {**stage.call, "num_inference_steps": 2}
-    painter = getattr(stage, "painter", None)
-    if stage.name == "pix2gestalt":
-        painter.config = Pix2gestaltConfig(steps=2)
-    if stage.name == "amodal":
-        painter.inpaint.config = MixedContextConfig(steps=2, plain_steps=1)
-        painter.config = ProgressConfig(max_rounds=2)
-    return stage
 
 
 class Stages:
@@ -159,25 +103,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 # By name
 
 
-def test_every_baseline_has_a_name_weights_and_a_licence() -> None:
-    assert set(MASKS) <= set(MASK_STAGES) and set(PICTURES) <= set(RGB_STAGES)
-    for kind in BASELINE_WEIGHTS.values():
-        for name, needed in kind.items():
-            assert set(needed) <= set(PRESET_WEIGHTS[name]) <= set(WEIGHTS)
-            assert all(WEIGHTS[weights].licence for weights in needed)
-    assert PRESET_WEIGHTS["sssd"] == ("sssd-mask", "sssd-content")
-
-
-def test_every_baseline_is_documented() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "baselines.md").read_text("utf-8")
-    baselines = {*MASK_STAGES, *RGB_STAGES} - {*DIFFUSION_MASK_STAGES, *DIFFUSION_RGB_STAGES, "two-stage-unet"}
-    assert {name for name in baselines if not name.endswith("-tiny") and f"`{name}`" not in text} == set()
-
-
 @pytest.mark.parametrize("name", MASKS)
 def test_a_mask_stage_loads_what_its_list_names(name: str, found: set[str]) -> None:
     stage = build_mask_stage(name)
-    assert stage.name == name and found == set(BASELINE_WEIGHTS["mask"][name])
+    assert stage.name == name and found == {one.name for one in stage_specs("mask")[name].weights}
     check_weights(name, "copy-input", "embedded")
     assert stage.weights_sha256  # type: ignore[attr-defined]
 
@@ -185,7 +114,7 @@ def test_a_mask_stage_loads_what_its_list_names(name: str, found: set[str]) -> N
 @pytest.mark.parametrize("name", PICTURES)
 def test_an_rgb_stage_loads_what_its_list_names(name: str, found: set[str]) -> None:
     stage = build_rgb_stage(name)
-    assert stage.name == name and found == set(BASELINE_WEIGHTS["RGB"][name])
+    assert stage.name == name and found == {one.name for one in stage_specs("RGB")[name].weights}
     check_weights("copy-input", name, "embedded")
     assert stage.weights_sha256  # type: ignore[attr-defined]
 
@@ -201,8 +130,8 @@ def test_missing_weights_are_one_sentence(
         with pytest.raises(InputError) as caught:
             ask()
         sentence = str(caught.value)
-        needed = BASELINE_WEIGHTS[kind][name]
-        assert f"{needed[0]} is not on this machine" in sentence and WEIGHTS[needed[0]].licence in sentence
+        needed = stage_specs(kind)[name].weights[0]
+        assert f"{needed.name} is not on this machine" in sentence and needed.licence in sentence
         assert "\n" not in sentence
 
 
@@ -251,17 +180,17 @@ def test_files_of_old_repositories_are_read(installed: Path, tmp_path: Path, mon
             tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
         save_file(tensors, file, {"format": "pt"})
     inputs = one_of(*people(), 0)
-    expected = quick(build_rgb_stage("sd-inpaint"))(*inputs, generator=seeded())
+    expected = with_hints(quick(build_rgb_stage("sd-inpaint")), *inputs, generator=seeded())
     look_in(tmp_path, monkeypatch)
-    assert torch.equal(quick(build_rgb_stage("sd-inpaint"))(*inputs, generator=seeded()), expected)
+    assert torch.equal(with_hints(quick(build_rgb_stage("sd-inpaint")), *inputs, generator=seeded()), expected)
 
 
 @pytest.mark.parametrize(("stage", "wrong"), [("sssd", "sssd-content"), ("sdamodal", "sssd-mask")])
 def test_another_networks_file_is_one_sentence(
     stage: str, wrong: str, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (needed, *_) = BASELINE_WEIGHTS["mask"][stage]
-    shutil.copy(installed / f"{wrong}.safetensors", tmp_path / f"{needed}.safetensors")
+    (needed, *_) = stage_specs("mask")[stage].weights
+    shutil.copy(installed / f"{wrong}.safetensors", tmp_path / f"{needed.name}.safetensors")
     look_in(tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"it holds a Sssd\w+, and a \w+ is needed"):
         build_mask_stage(stage)
@@ -284,8 +213,8 @@ def test_paper_b_at_its_own_size_is_trained_by_the_user(tmp_path: Path, monkeypa
     for build in (build_mask_stage, build_rgb_stage):
         with pytest.raises(InputError, match="another configuration than paper; give the file itself as the stage"):
             build(PAPER)
-    monkeypatch.setitem(feedforward_paper.MASK_COMPLETION_PRESETS, "paper", FEEDFORWARD_MASK)
-    monkeypatch.setitem(feedforward_paper.RGB_COMPLETION_PRESETS, "paper", FEEDFORWARD_RGB)
+    monkeypatch.setitem(MASK_COMPLETION_PRESETS, "paper", FEEDFORWARD_MASK)
+    monkeypatch.setitem(RGB_COMPLETION_PRESETS, "paper", FEEDFORWARD_RGB)
     image, completion = people()
     mask, rgb = build_mask_stage(PAPER), build_rgb_stage(PAPER)
     assert mask.name == rgb.name == PAPER
@@ -304,7 +233,7 @@ def test_mask_stages_keep_their_laws(name: str, stages: Stages) -> None:
     assert probability.shape == given.modal_mask.shape and probability.dtype == torch.float32
     assert probability.min() >= 0 and probability.max() <= 1
     assert torch.equal(completion.amodal_mask, (probability > 0.5) | given.modal_mask)
-    assert (completion.rgb is not None) == getattr(stages.mask(name), "paints", False)
+    assert (completion.rgb is not None) == stages.mask(name).paints
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -323,18 +252,18 @@ def test_mask_stages_treat_people_of_a_batch_one_by_one(name: str, stages: Stage
 def test_rgb_stages_treat_people_of_a_batch_one_by_one(name: str, stages: Stages) -> None:
     image, completion = people()
     stage, generator = stages.rgb(name), seeded()
-    together = stage(image, completion, generator=seeded())
+    together = with_hints(stage, image, completion, generator=seeded())
     assert together.shape == image.shape and together.dtype == torch.float32
     assert together.min() >= 0 and together.max() <= 1 and together.std() > 0
     for index in range(2):
-        alone = stage(*one_of(image, completion, index), generator=generator)
+        alone = with_hints(stage, *one_of(image, completion, index), generator=generator)
         torch.testing.assert_close(alone, together[index : index + 1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_rgb_stages_are_functions_of_the_seed(name: str, stages: Stages) -> None:
     inputs = one_of(*people(), 0)
-    first, again, other = (stages.rgb(name)(*inputs, generator=seeded(seed)) for seed in (0, 0, 1))
+    first, again, other = (with_hints(stages.rgb(name), *inputs, generator=seeded(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and torch.equal(first, other) != (name in DRAWING)
 
 
@@ -343,15 +272,8 @@ def test_what_hides_the_person_does_not_count(name: str, stages: Stages) -> None
     image, completion = one_of(*people(), 0)
     hidden = completion.amodal_mask & ~completion.modal_mask
     others = torch.where(hidden, 1 - image, image)
-    first, second = (stages.rgb(name)(shown, completion, generator=seeded()) for shown in (image, others))
+    first, second = (with_hints(stages.rgb(name), shown, completion, generator=seeded()) for shown in (image, others))
     assert torch.equal(first[hidden.expand_as(first)], second[hidden.expand_as(first)])
-
-
-@pytest.mark.parametrize("name", ["sd-inpaint", "flux2-klein", "amodal"])
-def test_words_are_read(name: str, stages: Stages) -> None:
-    inputs = one_of(*people(), 0)
-    first, second = (stages.rgb(name)(*inputs, words=[w], generator=seeded()) for w in ("a woman", "a man in red"))
-    assert not torch.equal(first, second)
 
 
 # From photograph to result
@@ -377,19 +299,16 @@ def test_from_photograph_to_result(mask: str, rgb: str, stages: Stages) -> None:
 
 
 @pytest.mark.parametrize("name", ["sssd", "amodal"])
-def test_the_person_goes_on_under_occluders_alone(name: str, stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever knows what lies in front may say so."""
+def test_the_person_goes_on_under_occluders_alone(name: str, stages: Stages) -> None:
+    """With a mask of what lies in front, and without anything in front not at all."""
     image, given = people()
     stage = stages.mask(name)
     in_front = torch.zeros_like(given.modal_mask)
     in_front[..., 32:40, :] = True
-    owner = stage if name == "sssd" else stage.painter
-    assert owner.occluders_of is everything_else
-    monkeypatch.setattr(owner, "occluders_of", lambda image, modal_mask: in_front[: len(image)])
-    completion = stage(image, given.modal_mask)
+    completion = stage(image, given.modal_mask, hints=Hints(occluder_mask=in_front))
     assert not (completion.amodal_mask & ~given.modal_mask & ~in_front).any()
-    monkeypatch.setattr(owner, "occluders_of", lambda image, modal_mask: modal_mask & False)
-    assert torch.equal(stage(image, given.modal_mask).amodal_mask, given.modal_mask)
+    nothing = stage(image, given.modal_mask, hints=Hints(occluder_mask=in_front & False))
+    assert torch.equal(nothing.amodal_mask, given.modal_mask)
 
 
 def test_features_are_averaged_over_noises_that_everybody_shares(stages: Stages) -> None:
@@ -419,9 +338,9 @@ def test_the_picture_off_which_the_mask_was_read_is_not_painted_again(stages: St
         mask, rgb = stages.mask(name), stages.rgb(name)
         assert mask.painter is rgb.painter  # loaded once
         completion = mask(image, given.modal_mask)
-        assert torch.equal(rgb(image, completion, generator=seeded(5)), completion.rgb)
+        assert torch.equal(rgb(image, completion, hints=Hints(generator=seeded(5))), completion.rgb)
         foreign = MaskCompletion(given.modal_mask, given.amodal_mask, given.amodal_probability, rgb=1 - image)
-        assert not torch.equal(rgb(image, foreign, generator=seeded(5)), foreign.rgb)
+        assert not torch.equal(rgb(image, foreign, hints=Hints(generator=seeded(5))), foreign.rgb)
 
 
 def test_rounds_do_not_answer_for_what_they_did_not_paint(stages: Stages) -> None:
@@ -430,14 +349,14 @@ def test_rounds_do_not_answer_for_what_they_did_not_paint(stages: Stages) -> Non
     far = given.modal_mask.clone()
     far[..., -6:, :] = True
     other = MaskCompletion(given.modal_mask, far, far.float(), rgb=completion.rgb)
-    assert not torch.equal(stages.rgb("amodal")(image, other, generator=seeded()), completion.rgb)
+    assert not torch.equal(stages.rgb("amodal")(image, other, hints=Hints(generator=seeded())), completion.rgb)
 
 
 def test_candidates_are_ranked_by_the_visible_pixels(stages: Stages) -> None:
-    from deocclude.pipelines.diffusion import visible_error
+    from deocclude.stages.completers.diffusion import visible_error
 
     image, completion = people()
-    pictures = stages.rgb("pix2gestalt").candidates(image, completion, 3, generator=seeded())
+    pictures = stages.rgb("pix2gestalt").candidates(image, completion, 3, hints=Hints(generator=seeded()))
     assert pictures.shape == (2, 3, 3, SIZE, SIZE)
     assert (visible_error(pictures, image, completion.modal_mask).diff(dim=1) >= 0).all()
 
@@ -479,7 +398,7 @@ def test_a_round_looks_as_far_as_it_may() -> None:
 
 
 def test_rounds_end_where_nothing_joins(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deocclude.baselines.mixed_context import Inpainted
+    from deocclude.stages.completers.mixed_context import Inpainted
 
     image, given = one_of(*people(), 0)
     painter, holes = stages.mask("amodal").painter, []
@@ -491,7 +410,7 @@ def test_rounds_end_where_nothing_joins(stages: Stages, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(painter, "inpaint", inpaint)
     monkeypatch.setattr(painter, "config", ProgressConfig(max_rounds=5, reach=0.25))
-    made = painter.complete(image, given.modal_mask, seeded())
+    made = painter.complete(image, given.modal_mask, ~given.modal_mask, "a man", seeded())
     assert 2 <= len(holes) < 5  # the last one added nothing
     for earlier, later in pairwise(holes):
         assert not (earlier & later).any()  # nothing is painted twice
@@ -523,6 +442,6 @@ def test_masks_in_half_precision(name: str) -> None:
 def test_pictures_in_half_precision(name: str) -> None:
     image, completion = people()
     stage = quick(build_rgb_stage(name, dtype=torch.bfloat16))
-    picture = stage(image, completion, generator=seeded())
+    picture = with_hints(stage, image, completion, generator=seeded())
     assert picture.dtype == torch.float32 and picture.min() >= 0 and picture.max() <= 1
     assert stage.dtype == torch.bfloat16

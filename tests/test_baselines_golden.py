@@ -10,12 +10,6 @@ from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor
 
-from deocclude.baselines import pix2gestalt as pix2gestalt_baseline
-from deocclude.baselines import sdamodal, sssd
-from deocclude.baselines.pix2gestalt import Pix2gestalt, Pix2gestaltConfig, Pix2gestaltMaskCompleter
-from deocclude.baselines.sdamodal import SdamodalMaskCompleter
-from deocclude.baselines.sssd import IMAGE_MEAN, IMAGE_STD, SssdMaskCompleter, SssdRgbCompleter
-from deocclude.baselines.windows import Windows
 from deocclude.models.diffusion.state_dicts import rgb_denoiser_from_pix2gestalt
 from deocclude.models.sdamodal import SdamodalNetwork, sdamodal_from_checkpoint
 from deocclude.models.sssd import (
@@ -24,7 +18,13 @@ from deocclude.models.sssd import (
     sssd_content_from_checkpoint,
     sssd_mask_from_checkpoint,
 )
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers import pix2gestalt as pix2gestalt_baseline
+from deocclude.stages.completers import sdamodal, sssd
+from deocclude.stages.completers.pix2gestalt import Pix2gestalt, Pix2gestaltConfig, Pix2gestaltMaskCompleter
+from deocclude.stages.completers.sdamodal import SdamodalMaskCompleter
+from deocclude.stages.completers.sssd import IMAGE_MEAN, IMAGE_STD, SssdMaskCompleter, SssdRgbCompleter
+from deocclude.stages.completers.windows import Windows
+from deocclude.types import Hints, MaskCompletion
 
 CLEAR = 2e-3
 """Of two logits: nearer ones may come out either way."""
@@ -49,8 +49,9 @@ def test_sssds_mask(recorded: Path) -> None:
     is_category_1 = io["in.mask"].amax(dim=(1, 2, 3)) == 1
     assert is_category_1.any()
     modal_mask, eraser = io["in.mask"][is_category_1] > 0, io["in.eraser"][is_category_1] > 0
-    stage = SssdMaskCompleter(converted.network, occluders_of=lambda image, modal_mask: eraser)
-    completion = stage(torch.zeros(len(modal_mask), 3, *modal_mask.shape[2:]), modal_mask)
+    stage = SssdMaskCompleter(converted.network)
+    image = torch.zeros(len(modal_mask), 3, *modal_mask.shape[2:])
+    completion = stage(image, modal_mask, hints=Hints(occluder_mask=eraser))
     in_front, probability = eraser & ~modal_mask, io["out.probability"][is_category_1]
     probability = probability if probability.shape[1] == 1 else probability[:, 1:]
     torch.testing.assert_close(completion.amodal_probability[in_front], probability[in_front], atol=1e-3, rtol=0)

@@ -17,8 +17,8 @@ from deocclude.models.diffusion.body_prior import (
     dpmesh_joints,
 )
 from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE, make_unet
-from deocclude.pipelines.diffusion_tiny import NETWORKS, tiny_body_prior
 from deocclude.skeletons import BODY_25, DPMESH_30
+from deocclude.stages.completers.diffusion_tiny import NETWORKS, tiny_body_prior
 
 SIZE = 64
 

@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from deocclude import weights
-from deocclude.checkpoints import INERT, KINDS, converter, open_checkpoint, read_checkpoint
+from deocclude.checkpoints import INERT, convert, open_checkpoint, read_checkpoint
 from deocclude.errors import InputError
+from deocclude.stages.catalogue import weight_specs
+from deocclude.weight_specs import Converted
 from deocclude.weights import load_network, save_network
 
 TENSORS = {"module.a.weight": torch.arange(6.0).view(2, 3), "module.step": torch.tensor(3)}
@@ -189,14 +191,13 @@ def test_torch_files_without_tensors_by_name_are_refused(tmp_path: Path, content
         read_checkpoint(tmp_path / "a.pth")
 
 
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(InputError, match="no converter 'sam'; choose from dpmesh, "):
-        converter("sam")
+CONVERTED = {name: spec.source for name, spec in weight_specs().items() if isinstance(spec.source, Converted)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_its_converter(kind: str) -> None:
-    assert callable(converter(kind))
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_every_converter_refuses_other_tensors(kind: str) -> None:
+    with pytest.raises(ValueError, match="not a checkpoint of"):
+        convert({kind: CONVERTED[kind]}, {"other": torch.ones(1)})
 
 
 @pytest.mark.parametrize("name", weights.USER_NETWORKS)

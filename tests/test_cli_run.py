@@ -201,7 +201,7 @@ def test_one_bad_box_of_two_writes_nothing(here: Path, capsys: pytest.CaptureFix
     assert not (here / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--leave-alone", "--reference"])
+@pytest.mark.parametrize("option", ["--protect", "--reference"])
 def test_no_input_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     (here / "out").mkdir()
     region = here / "out" / "one_invisible.png"

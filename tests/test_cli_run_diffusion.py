@@ -19,8 +19,8 @@ from deocclude.cli.main import main
 from deocclude.conditioning.describer import GENERIC_DESCRIPTION
 from deocclude.errors import InputError
 from deocclude.pipelines import outputs
-from deocclude.pipelines.diffusion_tiny import NOTE
 from deocclude.skeletons import BODY_25
+from deocclude.stages.completers.diffusion_tiny import NOTE
 
 __all__ = ["here", "miniature_weights"]  # fixtures of theirs
 
@@ -161,7 +161,7 @@ def test_all_files_of_a_person_or_none(
 def test_a_stage_that_fails_writes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deocclude.pipelines.diffusion import DiffusionRgbCompleter
+    from deocclude.stages.completers.diffusion import DiffusionRgbCompleter
 
     def overflows(self: DiffusionRgbCompleter, *arguments: Any, **options: Any) -> None:
         raise InputError("the RGB stage failed: the latent is not finite")

@@ -75,7 +75,7 @@ def test_the_canvas_grows_by_as_much_as_asked(here: Path) -> None:
 @pytest.mark.parametrize("folder", [[], ["--layers"]])
 def test_a_region_is_left_alone(here: Path, folder: list[str]) -> None:
     write_png(here / "region.png", np.indices((64, 96))[1] < 45)
-    options = ["--mask", "masks/one.png", "--leave-alone", "region.png", *folder, "--output", "out"]
+    options = ["--mask", "masks/one.png", "--protect", "region.png", *folder, "--output", "out"]
     assert main(["run", "photos/one.png", *options]) == 0
     invisible = open_image(next(Path("out").rglob("*_invisible.png")))[..., 0]
     assert not invisible[:, :45].any()
@@ -91,11 +91,11 @@ def test_a_region_is_left_alone(here: Path, folder: list[str]) -> None:
         (["photos/one.png", "--point", "5,3", "--box", "1,1,9,9"], "not by several"),
         (["photos", "--point", "5,3"], "belongs to one photograph"),
         (["photos/one.png", "--layers", "--raw"], "--raw does not go"),
-        (["photos/one.png", "--joint", "left-knee=3,4"], "'feedforward' reads no joints"),
+        (["photos/one.png", "--joint", "left-knee=3,4"], "'feedforward' reads no keypoints"),
         (["photos/one.png", "--joint", "tail=3,4"], "no joint 'tail'"),
-        (["photos/one.png", "--describe", "a man"], "reads no words"),
-        (["photos/one.png", "--reference", "photos/two.png"], "looks at no reference"),
-        (["photos", "--describe", "a man"], "about one person of one photograph"),
+        (["photos/one.png", "--prompt", "a man"], "reads no prompt"),
+        (["photos/one.png", "--reference", "photos/two.png"], "reads no reference photograph"),
+        (["photos", "--prompt", "a man"], "about one person of one photograph"),
         (["photos/one.png", "--finder", "rt-detr"], "--finder finds people for --people"),
         (["photos/one.png", "--box", "1,1,9,9", "--finder", "rt-detr"], "--finder finds people for --people"),
         (["photos/one.png", "--people", "all", "--finder", "nobody"], "no finder 'nobody'"),

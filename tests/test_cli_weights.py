@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -13,11 +13,14 @@ from safetensors.torch import save_file
 from test_hub import COMMIT, FILES, FakeHub, source
 from torch import Tensor, nn
 
-from deocclude import checkpoints, weight_specs, weights
+from deocclude import weight_specs, weights
 from deocclude.cli import main as cli
 from deocclude.cli.weights import grouped
 from deocclude.models.foreign import Converted, needs, without_prefix
-from deocclude.weight_specs import WEIGHTS, require, weights_path
+from deocclude.stages import presets as presets_module
+from deocclude.stages.catalogue import weight_spec
+from deocclude.stages.catalogue import weight_specs as all_weights
+from deocclude.weight_specs import require, weights_path
 from deocclude.weights import file_sha256, load_network
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
@@ -29,9 +32,16 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path / "home"))
     fake = FakeHub(tmp_path / "cache")
     monkeypatch.setattr("deocclude.hub.HUB", fake)
-    some = weight_specs.WeightSpec(name="some", what="some network", source=source(), size=7, licence="MIT")
-    monkeypatch.setitem(weight_specs.WEIGHTS, "some", some)
-    monkeypatch.setitem(weight_specs.PRESET_WEIGHTS, "some-preset", ("some", "dpmesh", "u-mask"))
+    some = weight_specs.WeightSpec(
+        name="some", what="some network", source=source(), size=7, parameters=7, licence="MIT"
+    )
+    monkeypatch.setitem(all_weights(), "some", some)
+
+    class SomePreset:
+        weights = (some, weight_spec("dpmesh"), weight_spec("u-mask"))
+        listed = True
+
+    monkeypatch.setitem(presets_module.presets(), "some-preset", SomePreset())
     return fake
 
 
@@ -56,7 +66,7 @@ def test_the_list_names_every_preset_every_licence_and_the_way(capsys: pytest.Ca
     assert next(line for line in lines if line.startswith("…-tiny ")).endswith(
         "nothing: its networks are made from a seed"
     )
-    for entry in WEIGHTS.values():
+    for entry in all_weights().values():
         row = next(line for line in lines if line.startswith(f"{entry.name} ") and entry.what in line)
         assert entry.licence in row and ("missing" in row or "here" in row)
     assert "deocclude weights convert pix2gestalt epoch=000005.ckpt" in text
@@ -65,7 +75,8 @@ def test_the_list_names_every_preset_every_licence_and_the_way(capsys: pytest.Ca
 
 
 def test_the_list_of_one_preset_and_what_is_here(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
-    assert shown(capsys, "list", "diffusion-tiny").startswith("diffusion-tiny needs nothing")
+    assert "missing" not in shown(capsys, "list", "diffusion-tiny")
+    assert shown(capsys, "list", "telea").startswith("telea needs nothing but the package")
     assert "sdamodal" not in shown(capsys, "list", "some-preset")
     hub.fetch("someone/some-model", COMMIT, list(FILES))
     assert "here, not verified" in shown(capsys, "list", "some-preset")
@@ -77,8 +88,8 @@ def test_a_preset_is_downloaded_as_far_as_the_hub_serves_it(capsys: pytest.Captu
     text = shown(capsys, "download", "some-preset")
     assert "some: someone/some-model at aaaaaaaaaaaa, 1 MB to fetch; licence: MIT" in text
     assert "verified: " in text
-    assert "dpmesh: fetch 3dpw-oc_best_ckpt.pth.tar" in text and "u-mask: published by nobody" in text
-    assert require("some").is_dir()
+    assert "dpmesh: fetch 3dpw-oc_best_ckpt.pth.tar" in text and "u-mask: not published" in text
+    assert require(weight_spec("some")).is_dir()
     assert "here already" in shown(capsys, "download", "some-preset")
 
 
@@ -138,7 +149,10 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for member in (Layer, LayerConfig, layer_from):
         setattr(module, member.__name__, member)
     monkeypatch.setitem(__import__("sys").modules, "small_converter", module)
-    monkeypatch.setitem(checkpoints.KINDS, "dpmesh", ("small_converter", "layer_from"))
+    source = weight_specs.Converted(
+        file="3dpw-oc_best_ckpt.pth.tar", address="https://x", converter=("small_converter", "layer_from")
+    )
+    monkeypatch.setitem(all_weights(), "dpmesh", replace(weight_spec("dpmesh"), source=source))
     monkeypatch.setitem(weights.USER_NETWORKS, "Layer", ("small_converter", "LayerConfig"))
     torch.save(CHECKPOINT, tmp_path / "theirs.pth.tar")
     return tmp_path / "theirs.pth.tar"
@@ -151,7 +165,7 @@ def test_a_conversion_says_what_it_does(capsys: pytest.CaptureFixture[str], chec
     assert "converted: Layer out of 2 tensors" in text and "left out, no tensors: step" in text
     assert "3 tensors are not needed" in text
     assert "2  copy.*" in text and "1  betas" in text
-    network, sha256 = load_network(require("dpmesh"), expected="Layer")
+    network, sha256 = load_network(require(weight_spec("dpmesh")), expected="Layer")
     assert f"written: {weights_path('dpmesh')}" in text and sha256 in text and "float16" in text
     assert torch.equal(network.linear.weight, torch.full((2, 5), 1.5))
 
@@ -187,9 +201,11 @@ def test_the_original_is_recognised(
         (file_sha256(checkpoint), "this is the theirs.tar"),
         ("0" * 64, "another file than the theirs"),
     ):
-        source = weight_specs.Converted(file="theirs.tar", address="https://x", sha256=digits)
-        entry = weight_specs.WeightSpec(name="dpmesh", what="x", source=source, size=1, licence="x")
-        monkeypatch.setitem(weight_specs.WEIGHTS, "dpmesh", entry)
+        source = weight_specs.Converted(
+            file="theirs.tar", address="https://x", converter=("small_converter", "layer_from"), sha256=digits
+        )
+        entry = replace(weight_spec("dpmesh"), source=source)
+        monkeypatch.setitem(all_weights(), "dpmesh", entry)
         assert words in shown(capsys, "convert", "dpmesh", str(checkpoint), "--overwrite")
 
 
@@ -215,7 +231,7 @@ def test_the_original_formats_convert_and_load(capsys: pytest.CaptureFixture[str
     if not path.exists() or find_spec("diffusers") is None:
         pytest.skip("needs ../shared/fixtures and diffusers")
     text = shown(capsys, "convert", kind, str(path))
-    network, sha256 = load_network(require(kind))
+    network, sha256 = load_network(require(weight_spec(kind)))
     assert sha256 in text and f"converted: {type(network).__name__} out of " in text
     assert "there already" in refused(capsys, "convert", kind, path)
     other = "sssd_c" if folder != "sssd_c" else "sssd_m"
@@ -229,4 +245,4 @@ def test_sssds_two_checkpoints_are_told_apart(capsys: pytest.CaptureFixture[str]
     if not path.exists():
         pytest.skip("needs ../shared/fixtures")
     assert str(weights_path(name)) in shown(capsys, "convert", "sssd", str(path))
-    load_network(require(name))
+    load_network(require(weight_spec(name)))

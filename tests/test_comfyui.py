@@ -34,11 +34,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from deocclude import weights
-from deocclude.baselines.trivial import CopyInputMask, CopyInputRgb
 from deocclude.errors import InputError
 from deocclude.masks import mask_box
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.scene import SceneDeoccluder
+from deocclude.stages.catalogue import stage_specs
+from deocclude.stages.completers.trivial import CopyInputMask, CopyInputRgb
 from deocclude.types import Person
 
 PACK = Path(__file__).resolve().parents[1] / "integrations" / "comfyui"
@@ -155,6 +156,12 @@ def test_defaults_are_inside_their_ranges(pack: ModuleType) -> None:
     assert len(widgets) == 7
     for spec in widgets:
         assert problem(spec, spec[1]["default"]) is None
+
+
+def test_the_menus_offer_what_the_catalogue_has(pack: ModuleType) -> None:
+    for node, widget, kind in ((pack.CompleteMask, "mask_stage", "mask"), (pack.CompletePerson, "rgb_stage", "RGB")):
+        offered = node.INPUT_TYPES()["required"][widget][0]
+        assert offered == [name for name, spec in stage_specs(kind).items() if spec.listed]
 
 
 def test_the_pack_runs_no_code_of_others() -> None:
@@ -488,9 +495,9 @@ def test_other_refusals(nodes: ModuleType) -> None:
 @pytest.mark.parametrize("name", ["/etc/passwd", "../weights.safetensors", "copy-input", ""])
 def test_a_workflow_names_no_file(nodes: ModuleType, name: str) -> None:
     """deocclude takes weights files in a stage's place; the nodes do not, however the prompt got past ComfyUI."""
-    with pytest.raises(ValueError, match="choose from feedforward, diffusion"):
+    with pytest.raises(ValueError, match="choose from feedforward, amodal, diffusion"):
         nodes.CompleteMask().complete(picture(), masks(), name, "cpu")
-    with pytest.raises(ValueError, match="choose from feedforward, diffusion"):
+    with pytest.raises(ValueError, match="choose from feedforward, amodal, diffusion"):
         nodes.CompletePerson().complete(picture(), masks(), masks(), name, "cpu", 0)
     with pytest.raises(ValueError, match="choose from cpu, cuda, mps"):
         nodes.FindPeople().find(picture(), 0, name)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +13,7 @@ from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control, limited, with_joints
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.skeletons import BODY_25
-from deocclude.types import MaskCompletion
+from deocclude.types import Hints, MaskCompletion
 
 SHAPE = (40, 50)
 
@@ -103,29 +100,32 @@ def test_joints_take_the_place_of_those_found() -> None:
 @pytest.mark.parametrize(
     ("control", "sentence"),
     [
-        (Control(joints={"left-knee": (1, 1)}), "'m' reads no joints"),
+        (Control(joints={"left-knee": (1, 1)}), "'grow-down' reads no keypoints; --mask-stage diffusion would"),
         (Control(joints={"tail": (1, 1)}), "no joint 'tail'"),
-        (Control(words="a man"), "'p' reads no words"),
-        (Control(more_words="a man"), "'p' reads no words"),
-        (Control(reference=np.zeros((4, 4, 3), np.uint8)), "'p' looks at no reference"),
+        (Control(words="a man"), "'paint' reads no prompt; --rgb-stage amodal, .*flux2-klein"),
+        (Control(more_words="a man"), "'paint' reads no prompt"),
+        (
+            Control(reference=np.zeros((4, 4, 3), np.uint8)),
+            "'paint' reads no reference photograph; .*diffusion with --context image",
+        ),
     ],
 )
-def test_a_wish_no_stage_can_fulfil_is_refused(control: Control, sentence: str) -> None:
+def test_what_these_stages_do_not_read_is_refused(control: Control, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        control.check(SimpleNamespace(name="m"), SimpleNamespace(name="p"))
+        control.check(GrowDown(), Paint())
 
 
 class Reads(Paint):
-    """An RGB stage that reads words and looks at a reference."""
+    """An RGB stage that reads a prompt and a reference."""
 
-    reads_words = looks_at_reference = True
+    accepts = frozenset({"prompt", "reference"})
 
     def describe(self, image: Tensor) -> list[str]:
         return ["a woman"] * len(image)
 
-    def __call__(self, image: Tensor, completion: MaskCompletion, **given: Any) -> Tensor:
-        self.given = given
-        return super().__call__(image, completion)
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
+        self.given = hints
+        return super().complete(image, completion, hints)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_words_replace_or_follow_the_describers(control: Control, read: str) -> 
     stage, modal = Reads(), mask(20, 2, 30, 12)
     deoccluder = Deoccluder(RedSegmenter(), GrowDown(), stage)
     result = deoccluder(photograph(*SHAPE), modal_mask=modal, control=control)
-    assert stage.given["words"] == [read] and result.facts["words"] == read
-    assert "reference" not in stage.given
+    assert stage.given.prompt == [read] and result.facts["words"] == read
+    assert stage.given.reference is None
 
 
 def test_a_reference_reaches_the_stage() -> None:
@@ -150,4 +150,4 @@ def test_a_reference_reaches_the_stage() -> None:
     Deoccluder(RedSegmenter(), GrowDown(), stage)(
         photograph(*SHAPE), modal_mask=mask(20, 2, 30, 12), control=Control(reference=reference)
     )
-    assert torch.equal((stage.given["reference"][0] * 255).round().byte(), torch.from_numpy(reference).permute(2, 0, 1))
+    assert torch.equal((stage.given.reference[0] * 255).round().byte(), torch.from_numpy(reference).permute(2, 0, 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig, tuned_picture, tuning_errors
 from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE
-from deocclude.pipelines.diffusion_tiny import tiny_denoiser
+from deocclude.stages.completers.diffusion_tiny import tiny_denoiser
 
 SIZE = 64
 CONFIG = DecoderTuningConfig(steps=4)

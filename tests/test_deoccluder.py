@@ -28,9 +28,9 @@ from deocclude import Deoccluder, InputError, weights
 from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.crops import SquareCrop
 from deocclude.images import image_to_tensor
-from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
 from deocclude.pipelines.photograph import better_crop
-from deocclude.registry import build_mask_stage
+from deocclude.stages.catalogue import build_mask_stage
+from deocclude.stages.completers.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
 from deocclude.types import Deocclusion
 
 BOX = (40, 10, 52, 24)
@@ -160,6 +160,7 @@ def test_only_a_guessed_mask_may_be_refined() -> None:
 def test_stage_one_gets_the_joints_in_its_own_pixels() -> None:
     image, mask = with_red_person(photograph(32, 32), (8, 2, 24, 16))
     stage = GrowDown(size=16)
+    stage.accepts = frozenset({"keypoints"})
     result = with_fakes(mask_completer=stage)(image, mask)
     assert stage.joints is not None and stage.joints.shape == (1, 25, 3)
     assert stage.joints[0, 0].tolist() == pytest.approx([8, 4.5, 0.5])

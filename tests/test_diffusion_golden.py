@@ -30,8 +30,8 @@ from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE
 from deocclude.models.diffusion.state_dicts import body_prior_from_dpmesh, rgb_denoiser_from_pix2gestalt
 from deocclude.models.foreign import Converted
 from deocclude.pipelines import diffusion
-from deocclude.pipelines.diffusion import DiffusionRgbCompleter, RgbStageConfig, visible_error
 from deocclude.skeletons import BODY_25, DPMESH_30
+from deocclude.stages.completers.diffusion import DiffusionRgbCompleter, RgbStageConfig, visible_error
 from deocclude.types import MaskCompletion
 
 Reader = Callable[[dict[str, Tensor]], Converted]

@@ -16,28 +16,31 @@ from torch import nn
 from deocclude import Deoccluder, InputError, weight_specs
 from deocclude.conditioning import describer, pose_estimator
 from deocclude.conditioning.sentence_encoder import load_sentence_encoder
+from deocclude.conditioning.sources import build_detector, build_joint_source
 from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.mask_completion import PriorUNet
 from deocclude.models.diffusion.stable_diffusion import make_unet, make_vae
-from deocclude.pipelines import diffusion_stages
-from deocclude.pipelines.diffusion import DiffusionMaskCompleter, DiffusionRgbCompleter
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, load_body_prior
-from deocclude.pipelines.diffusion_tiny import (
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, stage_specs, weight_spec
+from deocclude.stages.completers import diffusion_loading
+from deocclude.stages.completers.diffusion import DiffusionMaskCompleter, DiffusionRgbCompleter
+from deocclude.stages.completers.diffusion_loading import load_body_prior
+from deocclude.stages.completers.diffusion_tiny import (
     NETWORKS,
-    STEPS,
     tiny_body_prior,
     tiny_mask_completer,
     tiny_rgb_completer,
     tiny_unet_rgb_completer,
 )
-from deocclude.presets import PRESETS, RgbOptions, preset
-from deocclude.registry import build_detector, build_joint_source, build_mask_stage, build_rgb_stage
-from deocclude.types import MaskCompletion
-from deocclude.weight_specs import PRESET_WEIGHTS, WEIGHTS, WeightSpec
+from deocclude.stages.diffusion import MASK_DESIGNS, RGB_CONFIGS
+from deocclude.stages.diffusion_tiny import STEPS
+from deocclude.stages.presets import preset, presets
+from deocclude.types import Hints, MaskCompletion
+from deocclude.weight_specs import WeightSpec
 from deocclude.weights import save_network
 
 SIZE = 64
-REAL_PRESETS = [name for name in PRESETS if name != "feedforward" and not name.endswith("-tiny")]
+REAL_PRESETS = [name for name, one in presets().items() if one.detector is not None]
+"""Paper A's."""
 PLACE: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
@@ -59,7 +62,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def save(name: str, network: Any) -> None:
         save_network(folder / f"{name}.safetensors", network, network.config, half=False)
 
-    for name in MASK_STAGE_CONFIGS:
+    for name in MASK_DESIGNS:
         save("u-mask" if name in ("diffusion", "mask-4") else f"u-{name}", tiny_mask_completer(name, **PLACE).unet)
     save("u-rgb", tiny_unet_rgb_completer(**PLACE).unet)
     save("dpmesh", tiny_body_prior())
@@ -107,11 +110,11 @@ def test_a_preset_loads_what_its_list_names(name: str, required: set[str]) -> No
     build_joint_source(chosen.joints)
     assert chosen.detector is not None
     build_detector(chosen.detector)
-    assert required == set(PRESET_WEIGHTS[name])
+    assert required == {spec.name for spec in chosen.weights} - {"segmenter"}
     assert mask_completer.name == chosen.mask_stage and rgb_completer.name == chosen.rgb_stage
-    hashes = [getattr(stage, "weights_sha256", None) or {} for stage in (mask_completer, rgb_completer)]
+    hashes = [stage.weights_sha256 or {} for stage in (mask_completer, rgb_completer)]
     assert set().union(*hashes) == required - {"vitpose", "detector"}
-    assert getattr(mask_completer, "note", None) is None and getattr(rgb_completer, "note", None) is None
+    assert mask_completer.note is None and rgb_completer.note is None
 
 
 def assert_same_weights(saved: nn.Module | None, loaded: nn.Module | None) -> None:
@@ -128,7 +131,7 @@ def assert_same_weights(saved: nn.Module | None, loaded: nn.Module | None) -> No
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-@pytest.mark.parametrize("name", MASK_STAGE_CONFIGS)
+@pytest.mark.parametrize("name", MASK_DESIGNS)
 def test_loaded_mask_stages_are_those_that_were_saved(name: str, required: set[str]) -> None:
     saved, loaded = tiny_mask_completer(name, **PLACE), build_mask_stage(name, **PLACE)
     assert isinstance(loaded, DiffusionMaskCompleter)
@@ -142,14 +145,16 @@ def test_loaded_mask_stages_are_those_that_were_saved(name: str, required: set[s
 
 @pytest.mark.parametrize("name", ["rgb-5", "rgb-7"])
 def test_loaded_rgb_stages_are_those_that_were_saved(name: str, required: set[str]) -> None:
-    saved, loaded = tiny_rgb_completer(name, **PLACE), build_rgb_stage(name, options=RgbOptions(steps=STEPS), **PLACE)
+    saved, loaded = tiny_rgb_completer(name, **PLACE), build_rgb_stage(name, options={"steps": STEPS}, **PLACE)
     assert isinstance(loaded, DiffusionRgbCompleter) and loaded.config == saved.config
     assert_same_weights(saved.denoiser, loaded.denoiser)
     assert_same_weights(saved.controlnet, loaded.controlnet)
     if loaded.sentence_encoder is not None and saved.sentence_encoder is not None:
         assert_same_weights(saved.sentence_encoder.model, loaded.sentence_encoder.model)
     image, completion = completed()
-    picture = loaded(image, completion, words=loaded.describe(image), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    hints = Hints(prompt=loaded.describe(image), generator=generator).only(loaded.accepts)
+    picture = loaded(image, completion, hints=hints)
     assert picture.shape == image.shape and picture.std() > 0
     assert loaded.describe(image) == (["a man"] if name == "rgb-7" else [])
 
@@ -173,7 +178,7 @@ def test_plain_stable_diffusion_is_read_from_a_folder(
     vae.save_pretrained(tmp_path / "vae")
     folders = {"sd15": tmp_path, "clip-text": installed / "clip-text"}
     monkeypatch.setattr(weight_specs, "local_path", lambda spec: folders[spec.name])
-    monkeypatch.setattr(diffusion_stages, "BodyPriorConfig", partial(BodyPriorConfig, networks=NETWORKS))
+    monkeypatch.setattr(diffusion_loading, "BodyPriorConfig", partial(BodyPriorConfig, networks=NETWORKS))
     prior = load_body_prior("sd15", dtype=dtype)
     assert isinstance(prior, BodyPrior) and not prior.training
     assert_same_weights(unet.to(dtype).eval().requires_grad_(False), prior.unet)
@@ -202,12 +207,12 @@ def named_in(error: InputError) -> set[str]:
     said = str(error)
     assert "\n" not in said
     missing = set(re.findall(r"(\S+) is not on this machine: ", said))
-    for spec in (WEIGHTS[name] for name in missing):
+    for spec in map(weight_spec, missing):
         assert f"licence: {spec.licence}; {weight_specs.how_to_get(spec)}" in said
     return missing
 
 
-@pytest.mark.parametrize("name", MASK_STAGE_CONFIGS)
+@pytest.mark.parametrize("name", MASK_DESIGNS)
 def test_the_missing_u_net_of_a_mask_stage_is_named(name: str, nothing_installed: None) -> None:
     """What prior it was trained with is in its file, so that the prior cannot be asked for yet."""
     with pytest.raises(InputError) as caught:
@@ -215,12 +220,11 @@ def test_the_missing_u_net_of_a_mask_stage_is_named(name: str, nothing_installed
     assert named_in(caught.value) == {"u-mask" if name in ("diffusion", "mask-4") else f"u-{name}"}
 
 
-@pytest.mark.parametrize("name", RGB_STAGE_CONFIGS)
+@pytest.mark.parametrize("name", RGB_CONFIGS)
 def test_all_missing_weights_of_an_rgb_stage_are_named(name: str, nothing_installed: None) -> None:
     with pytest.raises(InputError) as caught:
         build_rgb_stage(name)
-    of_preset = set(PRESET_WEIGHTS.get(name, ())) - {"u-mask", "dpmesh", "vitpose", "detector"}
-    assert named_in(caught.value) == of_preset
+    assert named_in(caught.value) == {spec.name for spec in stage_specs("RGB")[name].weights}
 
 
 @pytest.mark.parametrize("name", REAL_PRESETS)
@@ -228,4 +232,4 @@ def test_a_preset_without_its_weights_says_so(name: str, nothing_installed: None
     with pytest.raises(InputError) as caught:
         Deoccluder.from_preset(name)
     missing = named_in(caught.value)
-    assert missing and missing <= set(PRESET_WEIGHTS[name])
+    assert missing and missing <= {spec.name for spec in preset(name).weights}

@@ -13,10 +13,11 @@ from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
 from deocclude.models.diffusion.mask_completion import PriorUNet, PriorUNetConfig
 from deocclude.models.diffusion.rgb_completion import RgbDenoiser, RgbDenoiserConfig
 from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig, make_controlnet, make_unet, make_vae
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, U_MASK, U_RGB
+from deocclude.stages.diffusion import MASK_DESIGNS, RGB_DESIGN
 
 LOW_RANK = 64
 """Of DPMesh's weights."""
+U_MASK = MASK_DESIGNS["diffusion"]
 
 
 def count(network: nn.Module) -> int:
@@ -92,12 +93,12 @@ def test_rgb_denoiser() -> None:
     [
         (U_MASK, 18_020_321),
         (replace(U_MASK, num_tokens=25), 18_015_201),
-        (MASK_STAGE_CONFIGS["mask-2"], 18_020_033),
-        (MASK_STAGE_CONFIGS["one-stage"], 18_021_284),
-        (MASK_STAGE_CONFIGS["mask-1"], 10_874_561),
-        (MASK_STAGE_CONFIGS["mask-3"], 18_020_321),
+        (MASK_DESIGNS["mask-2"], 18_020_033),
+        (MASK_DESIGNS["one-stage"], 18_021_284),
+        (MASK_DESIGNS["mask-1"], 10_874_561),
+        (MASK_DESIGNS["mask-3"], 18_020_321),
         (replace(U_MASK, mask_logits=2), 18_020_321 + 33),
-        (U_RGB, 18_020_321 + 3 * 9 * 32 + 2 * 33 - 2 * 29 * 512),
+        (RGB_DESIGN, 18_020_321 + 3 * 9 * 32 + 2 * 33 - 2 * 29 * 512),
     ],
     ids=["U_mask", "25 tokens", "no joints", "U_one", "no prior", "no sub-joints", "two logits", "U_rgb"],
 )
@@ -106,7 +107,7 @@ def test_u_mask_and_its_relatives(config: PriorUNetConfig, parameters: int) -> N
 
 
 def test_the_default_is_the_papers_u_mask() -> None:
-    assert PriorUNetConfig() == MASK_STAGE_CONFIGS["diffusion"] == MASK_STAGE_CONFIGS["mask-4"]
+    assert PriorUNetConfig() == MASK_DESIGNS["diffusion"] == MASK_DESIGNS["mask-4"]
 
 
 def test_the_prior_fits_u_mask(prior: BodyPrior) -> None:

@@ -7,13 +7,13 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from deocclude.baselines.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
 from deocclude.cli.main import main
 from deocclude.data.coco import read_coco
 from deocclude.data.occlusion_set import OcclusionSample, OcclusionSet, OcclusionSetWriter
@@ -37,7 +37,9 @@ from deocclude.evaluation.sheets import TILE, contact_sheets
 from deocclude.evaluation.table import method_table, network_table, paired_table, ratio_table
 from deocclude.metrics.averages import averages
 from deocclude.pipelines.deoccluder import Deoccluder
-from deocclude.types import MaskCompletion, Person
+from deocclude.stages.completers.base import RgbStage
+from deocclude.stages.completers.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
+from deocclude.types import NO_HINTS, Hints, MaskCompletion, Person
 
 SIDE = 48
 NUM_PEOPLE = 4
@@ -84,7 +86,7 @@ class CentreSegmenter:
 
 
 def method(mask_stage=None, rgb_stage=None, segmenter=None) -> Deoccluder:
-    return Deoccluder(segmenter, mask_stage or ConvexHullMask(SIDE), rgb_stage or MeanColourRgb(SIDE))
+    return Deoccluder(segmenter, mask_stage or sized(ConvexHullMask()), rgb_stage or sized(MeanColourRgb()))
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_an_interrupted_run_keeps_the_seconds_of_those_done(people: OcclusionSet
 
 
 def test_a_folder_never_mixes_two_methods(people: OcclusionSet, predicted: PredictionFolder) -> None:
-    other = method(mask_stage=CopyInputMask(SIDE))
+    other = method(mask_stage=sized(CopyInputMask()))
 
     with pytest.raises(InputError, match="other mask_stage"):
         predict(other, people, predicted, Protocol())
@@ -188,7 +190,7 @@ def test_a_folder_never_mixes_two_methods(people: OcclusionSet, predicted: Predi
 
 
 def test_other_weights_are_another_method(people: OcclusionSet, predicted: PredictionFolder) -> None:
-    retrained = ConvexHullMask(SIDE)
+    retrained = sized(ConvexHullMask())
     retrained.weights_sha256 = "1" * 64
 
     with pytest.raises(InputError, match="weights_sha256"):
@@ -207,9 +209,12 @@ def test_another_set_of_the_same_name_is_another_set(
 
 
 def test_another_dtype_is_another_method(people: OcclusionSet, predicted: PredictionFolder) -> None:
-    halved = ConvexHullMask(SIDE)
-    halved.dtype = torch.bfloat16
+    class Halved(ConvexHullMask):
+        @property
+        def dtype(self) -> torch.dtype:
+            return torch.bfloat16
 
+    halved = sized(Halved())
     with pytest.raises(InputError, match="other dtype"):
         predict(method(mask_stage=halved), people, predicted, Protocol())
 
@@ -243,16 +248,16 @@ def test_the_found_modal_mask_is_written_when_it_is_the_methods_own(people: Occl
 
 
 def test_the_true_amodal_mask_reaches_the_rgb_stage(people: OcclusionSet, tmp_path: Path) -> None:
-    class SeesAmodal:
+    class SeesAmodal(RgbStage):
         name, size, area = "sees-amodal", SIDE, 0
 
-        def __call__(self, image, completion: MaskCompletion, *, words=None, generator=None) -> torch.Tensor:
+        def complete(self, image, completion: MaskCompletion, hints: Hints) -> torch.Tensor:
             SeesAmodal.area = int(completion.amodal_mask.sum())
             return image
 
     folder = PredictionFolder(tmp_path / "true")
     predict(
-        method(mask_stage=CopyInputMask(SIDE), rgb_stage=SeesAmodal()),
+        method(mask_stage=sized(CopyInputMask()), rgb_stage=SeesAmodal()),
         people,
         folder,
         Protocol(amodal="true"),
@@ -264,11 +269,16 @@ def test_the_true_amodal_mask_reaches_the_rgb_stage(people: OcclusionSet, tmp_pa
         Protocol(modal="predicted", amodal="true")
 
 
+def sized(stage: Any) -> Any:
+    stage.size = SIDE
+    return stage
+
+
 class RaggedHull(ConvexHullMask):
     """The hull with a sliver on its right."""
 
-    def __call__(self, image, modal_mask, *, joints=None, refine_modal=False) -> MaskCompletion:
-        known = super().__call__(image, modal_mask)
+    def complete(self, image, modal_mask, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+        known = super().complete(image, modal_mask, hints, refine_modal=refine_modal)
         probability = known.amodal_probability.roll(1, dims=3).maximum(known.amodal_probability)
         return MaskCompletion(modal_mask, probability >= 0.5, probability)
 
@@ -276,7 +286,7 @@ class RaggedHull(ConvexHullMask):
 def test_raw_keeps_what_the_stages_said(people: OcclusionSet, tmp_path: Path) -> None:
     sample, cleaned, raw = people[2], PredictionFolder(tmp_path / "cleaned"), PredictionFolder(tmp_path / "raw")
     for folder, protocol in ((cleaned, Protocol()), (raw, Protocol(raw=True))):
-        predict(method(RaggedHull(SIDE)), people, folder, protocol)
+        predict(method(sized(RaggedHull())), people, folder, protocol)
     (mask, _), (own, picture) = ((one.amodal_mask, one.rgb) for one in
                                  (folder.read(sample.id, (SIDE, SIDE)) for folder in (cleaned, raw)))  # fmt: skip
 
@@ -285,7 +295,7 @@ def test_raw_keeps_what_the_stages_said(people: OcclusionSet, tmp_path: Path) ->
     assert (picture[own] < 255).all(axis=1).all() and (picture[0] == 255).all(), "painted inside, white outside"
     assert scored(cleaned, people)["overall"]["iou_mean"] > scored(raw, people)["overall"]["iou_mean"]
     with pytest.raises(InputError, match="other raw"):
-        predict(method(RaggedHull(SIDE)), people, raw, Protocol())
+        predict(method(sized(RaggedHull())), people, raw, Protocol())
 
 
 # --- bad people ---------------------------------------------------------------------------------------------
@@ -368,21 +378,21 @@ def test_a_prediction_of_another_size_is_named(people: OcclusionSet, predicted: 
 # --- candidates ---------------------------------------------------------------------------------------------
 
 
-class DrawsGreys:
+class DrawsGreys(RgbStage):
     """Paints the person in one grey a candidate, the lightest first."""
 
-    name, size = "greys", SIDE
+    name, size, draws_candidates = "greys", SIDE, True
 
-    def __call__(self, image, completion, *, words=None, generator=None) -> torch.Tensor:
+    def complete(self, image, completion, hints: Hints) -> torch.Tensor:
         return self.candidates(image, completion, 1)[:, 0]
 
-    def candidates(self, image, completion, count, *, words=None, generator=None) -> torch.Tensor:
+    def candidates(self, image, completion, count, *, hints: Hints = NO_HINTS) -> torch.Tensor:
         greys = torch.linspace(0.9, 0.1, count).view(1, count, 1, 1, 1)
         return greys.expand(len(image), count, *image.shape[1:])
 
 
 def drawing(num_candidates: int) -> Deoccluder:
-    return Deoccluder(None, ConvexHullMask(SIDE), DrawsGreys(), num_candidates=num_candidates)
+    return Deoccluder(None, sized(ConvexHullMask()), DrawsGreys(), num_candidates=num_candidates)
 
 
 def test_the_first_and_the_best_of_n_are_scored_apart(people: OcclusionSet, tmp_path: Path) -> None:
@@ -641,7 +651,7 @@ def test_two_methods_are_compared_on_the_same_people(
     people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied = PredictionFolder(tmp_path / "copy-input")
-    predict(method(CopyInputMask(SIDE), CopyInputRgb(SIDE)), people, copied, Protocol(), limit=3)
+    predict(method(sized(CopyInputMask()), sized(CopyInputRgb())), people, copied, Protocol(), limit=3)
     for folder in (copied, predicted):
         scored(folder, people)
     mine, other = ({row["id"]: row for row in read_rows(one.root / "scores.csv")} for one in (predicted, copied))
@@ -672,7 +682,7 @@ def test_the_table_has_a_row_a_folder_and_the_figures_of_the_scores(
     people: OcclusionSet, predicted: PredictionFolder, tmp_path: Path
 ) -> None:
     copied = PredictionFolder(tmp_path / "copy-input")
-    predict(method(CopyInputMask(SIDE), CopyInputRgb(SIDE)), people, copied, Protocol())
+    predict(method(sized(CopyInputMask()), sized(CopyInputRgb())), people, copied, Protocol())
     summaries = [scored(folder, people) for folder in (copied, predicted)]
 
     lines = method_table([copied.root, predicted.root]).splitlines()

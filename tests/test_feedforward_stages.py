@@ -9,9 +9,9 @@ from torch import Tensor
 
 from deocclude.errors import InputError
 from deocclude.parsing import FLIPPED_LABELS
-from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
-from deocclude.presets import PRESETS, preset
-from deocclude.registry import MASK_STAGES, RGB_STAGES, build_mask_stage, build_rgb_stage
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, stage_specs
+from deocclude.stages.completers.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
+from deocclude.stages.presets import preset, presets
 from deocclude.types import MaskCompletion
 
 
@@ -135,8 +135,8 @@ def test_unknown_names_list_the_choices() -> None:
 
 
 def test_presets_name_stages_that_exist() -> None:
-    for name in PRESETS:
-        assert preset(name).mask_stage in MASK_STAGES and preset(name).rgb_stage in RGB_STAGES
+    for one in presets().values():
+        assert one.mask_stage in stage_specs("mask") and one.rgb_stage in stage_specs("RGB")
 
 
 @pytest.mark.parametrize("name", ["copy-input", "convex-hull"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = (
     "types masks mask_levels images skeletons crops parsing files devices errors",
     "models conditioning data metrics weights weight_specs imagenet hub checkpoints",
-    "evaluation training pipelines baselines downstream layers registry presets",
+    "stages",
+    "evaluation training pipelines downstream layers",
     "cli web batch",
 )
 """Lowest first. A module imports from its own level and from the levels below it."""
@@ -119,6 +123,26 @@ def test_only_the_command_line_prints_and_nobody_spells_cuda(source: Path) -> No
     assert not any(name.endswith(".cuda") for name in names)
     if source.parent != PACKAGE / "cli":
         assert names & {"print", "logging.basicConfig"} == set()
+
+
+def test_methods_are_found_without_importing_torch() -> None:
+    """Their names, weights and options, before anything is loaded."""
+    program = (
+        "import sys\n"
+        "from deocclude.stages import catalogue, memory, presets, weights_file\n"
+        "assert catalogue.stage_specs('mask') and catalogue.stage_specs('RGB') and catalogue.weight_specs()\n"
+        "assert presets.presets() and catalogue.stages_with_option()\n"
+        "assert not {'torch', 'diffusers', 'transformers', 'PIL'} & {*sys.modules}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_stage_is_asked_what_it_happens_to_have() -> None:
+    """What a stage can do is declared (`types`): no attribute of one is looked for, and none tells it by its class."""
+    asked = re.compile(r"(getattr|hasattr|isinstance)\([^)]*(stage|completer)", re.IGNORECASE)
+    found = [source.name for source in SOURCES if asked.search(source.read_text("utf-8"))]
+    assert found == []
 
 
 def test_helpers_have_a_subject() -> None:

@@ -9,9 +9,9 @@ import torch
 from miniature_baselines import LAMA, lama_state_dict
 from safetensors.torch import save_file
 
-from deocclude.baselines.lama import load_network
 from deocclude.errors import InputError
 from deocclude.models.lama import PREFIXES, FourierConv, LamaConfig, LamaNetwork, lama_from_published, published_names
+from deocclude.stages.lama import load_network
 
 
 def test_the_default_is_big_lama() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deocclude.errors import InputError
 from deocclude.models.diffusion.low_rank import add_low_rank
-from deocclude.pipelines.diffusion_stages import add_low_rank_file
+from deocclude.stages.completers.diffusion_loading import add_low_rank_file
 
 
 class Layers(nn.Module):

@@ -12,7 +12,7 @@ from test_deoccluder import assert_laws
 from torch import Tensor
 
 from deocclude import Deoccluder, InputError
-from deocclude.registry import build_rgb_stage
+from deocclude.stages.catalogue import build_rgb_stage
 from deocclude.types import MaskCompletion
 
 PERSON_ONLY = ["telea", "navier-stokes"]

@@ -23,20 +23,20 @@ from test_deoccluder import assert_laws
 
 from deocclude import Deoccluder, InputError, weight_specs
 from deocclude.models.diffusion.mask_completion import PriorUNet
-from deocclude.pipelines import diffusion_memory
-from deocclude.pipelines.diffusion import DiffusionMaskCompleter, UNetRgbCompleter
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, U_RGB, with_profile
-from deocclude.pipelines.diffusion_tiny import (
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, check_weights
+from deocclude.stages.completers.diffusion import DiffusionMaskCompleter, UNetRgbCompleter
+from deocclude.stages.completers.diffusion_loading import with_profile
+from deocclude.stages.completers.diffusion_tiny import (
     build_stage_2_prior,
     tiny_body_prior,
     tiny_mask_completer,
     tiny_unet_config,
     tiny_unet_rgb_completer,
 )
-from deocclude.pipelines.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
-from deocclude.pipelines.own_weights import STAGE_2_PRIOR, prior_weights
-from deocclude.presets import RgbOptions
-from deocclude.registry import build_mask_stage, build_rgb_stage, check_memory, check_weights
+from deocclude.stages.completers.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
+from deocclude.stages.diffusion import CLIP_TEXT, DPMESH, MASK_DESIGNS, RGB_DESIGN, SD15, STAGE_2_PRIOR
+from deocclude.stages.memory import Choice, check_memory
+from deocclude.stages.weights_file import stage_of_file
 from deocclude.types import MaskCompletion
 from deocclude.weights import file_sha256, save_network
 
@@ -65,9 +65,9 @@ def priors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Miniatures in the places of the priors' weights."""
     monkeypatch.setattr(weight_specs, "local_path", lambda spec: tmp_path / f"{spec.name}.safetensors")
     saved(tmp_path, tiny_body_prior(), "dpmesh")
-    for name in STAGE_2_PRIOR:
-        (tmp_path / f"{name}.safetensors").write_bytes(b"")
-    monkeypatch.setattr("deocclude.pipelines.diffusion_stages.build_stage_2_prior", build_stage_2_prior)
+    for spec in STAGE_2_PRIOR:
+        (tmp_path / f"{spec.name}.safetensors").write_bytes(b"")
+    monkeypatch.setattr("deocclude.stages.completers.diffusion_loading.build_stage_2_prior", build_stage_2_prior)
 
 
 @pytest.mark.parametrize("changes", [{}, {"num_templates": 0, "parsing": False}, {"modal_branch": False}])
@@ -81,7 +81,7 @@ def test_a_mask_completion_network_of_any_configuration(tmp_path: Path, changes:
     expected = FeedforwardMaskCompleter(network)(image, completion.modal_mask).amodal_probability
     torch.testing.assert_close(stage(image, completion.modal_mask).amodal_probability, expected)
     check_weights(file, "copy-input", "embedded")
-    check_memory(file, "copy-input", device=torch.device("cpu"))
+    check_memory(Choice(file, "copy-input", torch.device("cpu")))
 
 
 def test_an_rgb_completion_network(tmp_path: Path) -> None:
@@ -92,10 +92,10 @@ def test_an_rgb_completion_network(tmp_path: Path) -> None:
     inputs = completed()
     torch.testing.assert_close(stage(*inputs), FeedforwardRgbCompleter(network)(*inputs))
     with pytest.raises(InputError, match=r"network\.safetensors' has no --steps"):
-        build_rgb_stage(file, options=RgbOptions(steps=3))
+        build_rgb_stage(file, options={"steps": 3})
 
 
-@pytest.mark.parametrize("name", MASK_STAGE_CONFIGS)
+@pytest.mark.parametrize("name", MASK_DESIGNS)
 @pytest.mark.usefixtures("priors")
 def test_a_prior_unet_that_predicts_a_mask(tmp_path: Path, name: str) -> None:
     made = tiny_mask_completer(name, **PLACE)
@@ -113,9 +113,9 @@ def test_a_prior_unet_that_predicts_a_mask(tmp_path: Path, name: str) -> None:
 
 def test_without_a_prior_it_reads_joints_too(tmp_path: Path) -> None:
     """An ablation that can be trained without any weights of others."""
-    config = replace(tiny_unet_config(MASK_STAGE_CONFIGS["diffusion"]), has_prior=False)
+    config = replace(tiny_unet_config(MASK_DESIGNS["diffusion"]), has_prior=False)
     stage = build_mask_stage(saved(tmp_path, PriorUNet(config)))
-    assert isinstance(stage, DiffusionMaskCompleter) and stage.prior is None and stage.uses_joints
+    assert isinstance(stage, DiffusionMaskCompleter) and stage.prior is None and stage.accepts == {"keypoints"}
     assert stage.dtype == torch.float32
 
 
@@ -126,7 +126,7 @@ def test_a_prior_unet_that_paints(tmp_path: Path) -> None:
     stage = build_rgb_stage(file, dtype=torch.float32)
     assert isinstance(stage, UNetRgbCompleter) and set(stage.weights_sha256 or ()) == {
         "network.safetensors",
-        *STAGE_2_PRIOR,
+        *(spec.name for spec in STAGE_2_PRIOR),
     }
     inputs = completed()
     torch.testing.assert_close(stage(*inputs), made(*inputs))
@@ -144,26 +144,26 @@ def test_from_photograph_to_result(tmp_path: Path) -> None:
 
 def test_the_prior_is_asked_for_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_specs, "local_path", lambda spec: None)
-    configs = {"mask": MASK_STAGE_CONFIGS["diffusion"], "rgb": U_RGB}
+    configs = {"mask": MASK_DESIGNS["diffusion"], "rgb": RGB_DESIGN}
     mask, rgb = (saved(tmp_path, PriorUNet(tiny_unet_config(config)), name) for name, config in configs.items())
-    assert prior_weights(mask, "mask") == ("dpmesh",) and prior_weights(rgb, "RGB") == STAGE_2_PRIOR
+    assert stage_of_file(mask, "mask").weights == (DPMESH,) and stage_of_file(rgb, "RGB").weights == STAGE_2_PRIOR
     with pytest.raises(InputError, match=r"dpmesh is not on this machine.*; pix2gestalt is not.*clip-text is not"):
         check_weights(mask, rgb, "embedded")
-    monkeypatch.setattr(diffusion_memory, "free_memory", lambda device: 10**9)
+    monkeypatch.setattr("deocclude.devices.free_memory", lambda device: 10**9)
     with pytest.raises(InputError, match=r"not enough memory on cpu: 1\.0 GB free, and mask stage"):
-        check_memory(mask, "copy-input", device=torch.device("cpu"))
+        check_memory(Choice(mask, "copy-input", torch.device("cpu")))
     with pytest.raises(InputError, match="not enough memory"):
-        check_memory("copy-input", rgb, device=torch.device("cpu"))
+        check_memory(Choice("copy-input", rgb, torch.device("cpu")))
 
 
 def test_plain_stable_diffusion_is_known_by_its_tokens(tmp_path: Path) -> None:
-    unet = PriorUNet(with_profile(tiny_unet_config(MASK_STAGE_CONFIGS["diffusion"]), "sd15"))
-    assert prior_weights(saved(tmp_path, unet), "mask") == ("sd15", "clip-text")
+    unet = PriorUNet(with_profile(tiny_unet_config(MASK_DESIGNS["diffusion"]), "sd15"))
+    assert stage_of_file(saved(tmp_path, unet), "mask").weights == (SD15, CLIP_TEXT)
 
 
 @pytest.mark.usefixtures("priors")
 def test_a_unet_of_another_prior_is_refused(tmp_path: Path) -> None:
-    config = replace(tiny_unet_config(MASK_STAGE_CONFIGS["diffusion"]), prior_channels=(64, 64, 32, 16))
+    config = replace(tiny_unet_config(MASK_DESIGNS["diffusion"]), prior_channels=(64, 64, 32, 16))
     with pytest.raises(InputError, match="trained on another prior than dpmesh, whose maps have other channels"):
         build_mask_stage(saved(tmp_path, PriorUNet(config)))
 
@@ -172,13 +172,13 @@ def wrong_files(folder: Path) -> dict[str, tuple[str, str, str]]:
     """What is wrong → stage, file, sentence."""
     save_file({"a": torch.zeros(1)}, folder / "foreign.safetensors")
     (folder / "text.safetensors").write_text("no weights at all, but words")
-    painter = replace(tiny_unet_config(U_RGB), has_prior=False)
-    one_stage = tiny_unet_config(MASK_STAGE_CONFIGS["one-stage"])
+    painter = replace(tiny_unet_config(RGB_DESIGN), has_prior=False)
+    one_stage = tiny_unet_config(MASK_DESIGNS["one-stage"])
     made = {
         "segmenter": segmenter_network(finds=True),
         "rgb": rgb_network(),
         "mask": mask_network(),
-        "u-rgb": PriorUNet(tiny_unet_config(U_RGB)),
+        "u-rgb": PriorUNet(tiny_unet_config(RGB_DESIGN)),
         "painter": PriorUNet(painter),
         "one": PriorUNet(one_stage),
     }

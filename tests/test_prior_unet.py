@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from deocclude.models.diffusion.body_prior import PriorFeatures
-from deocclude.models.diffusion.mask_completion import INPUT_CHANNELS, PriorUNet, PriorUNetConfig
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, U_MASK, U_RGB
-from deocclude.pipelines.diffusion_tiny import tiny_unet_config
+from deocclude.models.diffusion.configs import INPUT_CHANNELS, PriorUNetConfig
+from deocclude.models.diffusion.mask_completion import PriorUNet
+from deocclude.stages.completers.diffusion_tiny import tiny_unet_config
+from deocclude.stages.diffusion import MASK_DESIGNS, RGB_DESIGN
 
-CONFIGS = MASK_STAGE_CONFIGS | {"two-stage-unet": U_RGB}
+CONFIGS = MASK_DESIGNS | {"two-stage-unet": RGB_DESIGN}
 EVERY_CONFIG = pytest.mark.parametrize("name", CONFIGS)
 SIZE = 128
+U_MASK = MASK_DESIGNS["diffusion"]
 
 
 def network(config: PriorUNetConfig) -> PriorUNet:
@@ -118,7 +120,7 @@ def test_two_logits_say_what_their_difference_says() -> None:
 
 @torch.inference_mode()
 def test_one_stage_keeps_mask_and_picture_apart() -> None:
-    unet = network(replace(MASK_STAGE_CONFIGS["one-stage"], mask_logits=2))
+    unet = network(replace(MASK_DESIGNS["one-stage"], mask_logits=2))
     raw: list[Tensor] = []
     unet.head.register_forward_hook(lambda module, inputs, output: raw.append(output))
     output = unet(pictures(unet), prior_of(unet))

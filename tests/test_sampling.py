@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from deocclude.models.diffusion.configs import MAX_STEPS, SamplingConfig
 from deocclude.models.diffusion.rgb_completion import Conditioning, RgbDenoiser, null_conditioning, stacked
-from deocclude.models.diffusion.sampling import MAX_STEPS, SamplingConfig, draw_noise, make_scheduler, sample
-from deocclude.pipelines.diffusion_tiny import NETWORKS, tiny_denoiser
+from deocclude.models.diffusion.sampling import draw_noise, make_scheduler, sample
+from deocclude.stages.completers.diffusion_tiny import NETWORKS, tiny_denoiser
 
 EVERY_SOLVER = pytest.mark.parametrize("solver", MAX_STEPS)
 

@@ -15,10 +15,10 @@ from deocclude.errors import InputError
 from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control
 from deocclude.pipelines.deoccluder import Deoccluder
-from deocclude.pipelines.feedforward import FeedforwardRgbCompleter
 from deocclude.pipelines.photograph import CompletedMask
 from deocclude.pipelines.scene import Scene, SceneDeoccluder
 from deocclude.pipelines.scene_people import SceneRequest
+from deocclude.stages.completers.feedforward import FeedforwardRgbCompleter
 from deocclude.types import MaskCompletion, Person
 
 IMAGE = photograph()
@@ -126,7 +126,7 @@ def growing(**changes: Any) -> SceneDeoccluder:
 class GrowsWithParts(GrowDown):
     """`GrowDown`, everybody of a batch, with the parts that the feed-forward stage 2 reads."""
 
-    takes_batches = True
+    batched = True
 
     def __call__(self, image: Tensor, modal_mask: Tensor, **more: Any) -> MaskCompletion:
         grown = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deocclude.conditioning.sentence_encoder import MAX_TOKENS, SentenceEncoder
-from deocclude.pipelines.diffusion_tiny import NETWORKS, tiny_sentence_encoder
+from deocclude.stages.completers.diffusion_tiny import NETWORKS, tiny_sentence_encoder
 
 SENTENCES = ["a man in a red jacket", "", "a woman with long hair and white shoes sits", "word " * 100]
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from deocclude.cli.main import main
 from deocclude.errors import InputError
 from deocclude.models.diffusion.body_prior import PriorFeatures
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, prior_profile, with_profile
+from deocclude.stages.completers.diffusion_loading import with_profile
+from deocclude.stages.diffusion import MASK_DESIGNS, prior_profile
 from deocclude.training.config import DIFFUSION_TRAINING
 from deocclude.training.diffusion import PriorUNetLossConfig, embedded_joints, inpainting_losses
 from deocclude.training.fixed_samples import FixedSamples, PriorCache
@@ -172,7 +173,7 @@ def test_the_papers_schedule_drops_the_rate_twice(tmp_path: Path) -> None:
 
 
 def test_a_profile_is_a_number_of_tokens() -> None:
-    for config in MASK_STAGE_CONFIGS.values():
+    for config in MASK_DESIGNS.values():
         assert prior_profile(config) == "dpmesh"
         assert prior_profile(with_profile(config, "sd15")) == "sd15"
         assert with_profile(config, "dpmesh") == config

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deocclude.baselines.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
+from deocclude.stages.completers.trivial import ConvexHullMask, CopyInputMask, CopyInputRgb, MeanColourRgb
 from deocclude.types import MaskCompletion
 
 

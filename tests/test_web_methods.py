@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from deocclude.errors import InputError
 from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.scene import SceneDeoccluder
 from deocclude.pipelines.scene_people import SceneRequest
-from deocclude.presets import PRESETS
+from deocclude.stages.presets import presets
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
+from deocclude.web.page import method_choices
 
 
 class SlowPaint(Paint):
@@ -146,7 +148,7 @@ def test_no_more_methods_are_loaded_than_may_be() -> None:
         return scenes
 
     methods = Methods(build=build, most_loaded=2)
-    one, two, three = list(PRESETS)[:3]
+    one, two, three = list(presets())[:3]
     for name in (one, two, one, three, one, two):
         assert methods.run(name, completed).shape == (64, 96, 3)
         assert len(alive) <= 2
@@ -215,3 +217,15 @@ def test_people_cut_off_need_no_more_memory_than_the_limit_allows() -> None:
     with pytest.raises(InputError, match="more than 2,000,000; do without that"):
         red_methods().run("feedforward", work)
     assert peaks[0] < 20_000_000  # the canvas alone would be 25 million bytes
+
+
+def test_the_menu_offers_what_can_run_here_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the package brings, then what needs weights, with what licences forbid; no ablation and no miniature."""
+    monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path))
+    monkeypatch.setattr("deocclude.hub.HUB.cached", lambda *arguments: None)
+    texts = {name: text for text, name in method_choices("feedforward")}
+    assert next(iter(texts)) == "feedforward" and "needs weights" not in texts["feedforward"]
+    assert all("needs weights" in text for name, text in texts.items() if name != "feedforward")
+    assert "non-commercial" in texts["pix2gestalt"] and "lama" in texts
+    assert not [name for name in texts if name.endswith("-tiny") or name.startswith(("mask-", "rgb-"))]
+    assert next(iter(dict(map(reversed, method_choices("diffusion-tiny"))))) == "diffusion-tiny"

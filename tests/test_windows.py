@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deocclude.baselines.windows import Windows, paper_windows
 from deocclude.crops import paper_crop
+from deocclude.stages.completers.windows import Windows, paper_windows
 
 SIZE = 64
 

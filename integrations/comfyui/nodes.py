@@ -6,8 +6,8 @@ MASK   float32 [N, H, W], 0 or 1, one row a person, as large as the picture
 One picture has any number of people; several pictures in one batch have one person each, row by row. A list of pictures
 ComfyUI hands over one by one: that is how Find People gives each picture together with its own people.
 
-Nothing here takes a path, and nothing is downloaded or installed. deocclude is imported when a node runs, not when
-ComfyUI starts.
+Nothing here takes a path, and nothing is downloaded or installed. What deocclude computes with is imported when a node
+runs, not when ComfyUI starts; the names of its stages are read then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from deocclude import Deocclusion
     from deocclude.pipelines.scene import Scene, SceneDeoccluder
 
-STAGES = ["feedforward", "diffusion"]
-"""`feedforward` comes with deocclude; `diffusion` wants weights that `deocclude weights` fetches."""
 DEVICES = ["cpu", "cuda", "mps"]
+DEFAULT_STAGE = "feedforward"
+"""Comes with deocclude; the others want weights that `deocclude weights` fetches."""
 NO_STAGE = "copy-input"
 """In the place of a stage that a node does not need."""
 
@@ -91,14 +91,14 @@ class CompleteMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        stage = (STAGES, {"default": STAGES[0], "tooltip": "Which network completes the mask."})
+        stage = (_stages("mask"), {"default": DEFAULT_STAGE, "tooltip": "Which network completes the mask."})
         return {"required": {"image": ("IMAGE",), "modal_mask": _MODAL, "mask_stage": stage, "device": _DEVICE}}
 
     def complete(self, image: Tensor, modal_mask: Tensor, mask_stage: str, device: str) -> tuple[Tensor, Tensor]:
         """Two masks [N, H, W], in the order of the people. Raises ValueError for masks that cannot be used."""
         from deocclude.pipelines.scene_people import SceneRequest
 
-        scenes = _scenes(_choice(mask_stage, STAGES), NO_STAGE, _choice(device, DEVICES))
+        scenes = _scenes(_choice(mask_stage, _stages("mask")), NO_STAGE, _choice(device, DEVICES))
         people = [
             person
             for picture, modal in _with_its_people(image, modal_mask)
@@ -127,7 +127,7 @@ class CompletePerson:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        stage = (STAGES, {"default": STAGES[0], "tooltip": "Which network paints the hidden part."})
+        stage = (_stages("RGB"), {"default": DEFAULT_STAGE, "tooltip": "Which network paints the hidden part."})
         seed = {
             "default": 0,
             "min": 0,
@@ -143,7 +143,7 @@ class CompletePerson:
     ) -> tuple[Tensor, Tensor, str]:
         """[N, H, W, C], [N, H, W] and a list of pictures as JSON. Raises ValueError for input that cannot be used."""
         # Stage 1 runs once more: its parsing guides stage 2, but the masks are those given.
-        scenes = _scenes(STAGES[0], _choice(rgb_stage, STAGES), _choice(device, DEVICES))
+        scenes = _scenes(DEFAULT_STAGE, _choice(rgb_stage, _stages("RGB")), _choice(device, DEVICES))
         scenes.deoccluder.seed = seed
         completed, invented, facts = [], [], []
         for picture, modal, amodal in _with_its_people(image, modal_mask, amodal_mask):
@@ -212,6 +212,13 @@ def _scenes(mask_stage: str, rgb_stage: str, device: str) -> SceneDeoccluder:
             "feedforward", mask_stage=mask_stage, rgb_stage=rgb_stage, device=device
         )
     return _kept[wanted]
+
+
+def _stages(kind: Literal["mask", "RGB"]) -> list[str]:
+    """The stages that deocclude offers in menus. Reading them imports no network."""
+    from deocclude.stages.catalogue import stage_specs
+
+    return [name for name, spec in stage_specs(kind).items() if spec.listed]
 
 
 def _choice(name: str, choices: Sequence[str]) -> str:

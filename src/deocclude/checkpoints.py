@@ -1,4 +1,4 @@
-"""Other projects' checkpoints: reading the file without running anything in it, and whose converter takes it.
+"""Other projects' checkpoints: reading the file without running anything in it, and the network that it becomes.
 
 A torch pickle is a program that torch.load runs. `weights_only=True` is an interpreter that builds tensors and plain
 containers and refuses the rest; there is no way round it here.
@@ -6,6 +6,7 @@ containers and refuses the rest; there is no way round it here.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import re
@@ -17,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from deocclude import weight_specs
 from deocclude.errors import InputError
 from deocclude.weights import read_header
 
@@ -24,15 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deocclude.models.foreign import Converted
-
-KINDS = {
-    "dpmesh": ("deocclude.models.diffusion.state_dicts", "body_prior_from_dpmesh"),
-    "pix2gestalt": ("deocclude.models.diffusion.state_dicts", "rgb_denoiser_from_pix2gestalt"),
-    "sdamodal": ("deocclude.models.sdamodal", "sdamodal_from_checkpoint"),
-    "sssd-mask": ("deocclude.models.sssd", "sssd_mask_from_checkpoint"),
-    "sssd-content": ("deocclude.models.sssd", "sssd_content_from_checkpoint"),
-}
-"""Whose checkpoint → the function that converts its tensors."""
 
 INERT = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
 """Classes that checkpoints merely name: old Lightning files, pix2gestalt's among them, have this one as a key of a
@@ -89,23 +82,20 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, how, ignored)
 
 
-def check_kind(kind: str) -> None:
-    """Raises InputError for a kind of checkpoint that there is no converter for."""
-    if kind not in (*KINDS, "sssd"):
-        raise InputError(f"no converter '{kind}'; choose from {', '.join((*KINDS, 'sssd'))}")
+def convert(sources: Mapping[str, weight_specs.Converted], tensors: Mapping[str, Tensor]) -> tuple[str, Converted]:
+    """The network that a checkpoint's tensors are, by the first of these converters that takes them, and whose it is.
+
+    Raises ValueError, as the last of them, where none does.
+    """
+    *others, last = sources
+    for name in others:
+        with contextlib.suppress(ValueError):
+            return name, _converter(sources[name])(tensors)
+    return last, _converter(sources[last])(tensors)
 
 
-def told_apart(kind: str, tensors: Mapping[str, Tensor]) -> str:
-    """The kind itself; of `sssd`, which has two networks, the one whose layers these are."""
-    if kind != "sssd":
-        return kind
-    return "sssd-content" if any(".enc_1." in key for key in tensors) else "sssd-mask"
-
-
-def converter(kind: str) -> Callable[[Mapping[str, Tensor]], Converted]:
-    """The function that makes a network of a checkpoint's tensors. Raises InputError for an unknown kind."""
-    check_kind(kind)
-    module, function = KINDS[kind]
+def _converter(source: weight_specs.Converted) -> Callable[[Mapping[str, Tensor]], Converted]:
+    module, function = source.converter
     return cast("Callable[[Mapping[str, Tensor]], Converted]", getattr(import_module(module), function))
 
 

@@ -1,4 +1,9 @@
-"""The one error that is the user's to mend."""
+"""The one error that is caused by user input."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -16,3 +21,11 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def no_such(what: str, name: str, names: Iterable[str]) -> InputError:
+    """The error for a name that is none of `names`, with the one that was probably meant, or all."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    choice = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"
+    return InputError(f"no {what} '{name}'; {choice}")

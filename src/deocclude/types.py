@@ -6,7 +6,8 @@ person. At the border, one person is a `Deocclusion`: NumPy arrays at the photog
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -60,37 +61,90 @@ class MaskCompletion:
         return MaskCompletion(*rows)
 
 
-class MaskCompleter(Protocol):
-    """Stage 1: image, modal mask (, joints) to amodal mask. `size` is the side of the square crop it works on."""
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """What a stage may read besides images and masks; None where unknown. `accepts` of a stage says which it reads.
+
+    keypoints: BODY_25 in pixels of the crop, float32 (B, 25, 3) of x, y, confidence; all 0 for a person without any.
+    prompt: a sentence about each person, B of them.
+    reference: another photograph of the person, float32 (1, 3, H, W) in [0, 1].
+    occluder_mask: what may lie in front of each person, bool (B, 1, S, S).
+    generator: of whatever the stage draws at random.
+    """
+
+    keypoints: Tensor | None = None
+    prompt: Sequence[str] | None = None
+    reference: Tensor | None = None
+    occluder_mask: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that are not None."""
+        return frozenset(name for name, value in vars(self).items() if value is not None)
+
+    def only(self, accepts: Collection[str]) -> Hints:
+        """The same without what is not in `accepts`."""
+        return Hints(**{name: value for name, value in vars(self).items() if name in accepts})
+
+
+NO_HINTS = Hints()
+HINTS = tuple(one.name for one in fields(Hints))
+
+
+class Completer(Protocol):
+    """What both kinds of stage say of themselves; `stages.completers.base` has a class to start from.
+
+    name: as in tables and JSON files. size: side of the square crop it works on, pixels. accepts: the fields of `Hints`
+    that it reads. batched: whether several people may share a call and come out as alone. note: what a user has to know
+    about every result. weights_sha256: what identifies its weights. dtype: of its arithmetic. settings: its
+    configuration as plain values.
+    """
 
     name: str
     size: int
+    accepts: frozenset[str]
+    batched: bool
+    note: str | None
+    weights_sha256: str | dict[str, str] | None
+
+    @property
+    def dtype(self) -> torch.dtype | None: ...
+    @property
+    def settings(self) -> dict[str, Any] | None: ...
+
+
+class MaskCompleter(Completer, Protocol):
+    """Stage 1: image, modal mask, hints to amodal mask. paints: whether its answer holds a picture too."""
+
+    paints: bool
 
     def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
+        self, image: Tensor, modal_mask: Tensor, *, hints: Hints = NO_HINTS, refine_modal: bool = False
     ) -> MaskCompletion:
         """Complete a batch. `refine_modal`: the given mask is a detector's guess and may be corrected."""
         ...
 
 
-class RgbCompleter(Protocol):
-    """Stage 2: image, modal mask, amodal mask (, words) to the picture of the person.
+class RgbCompleter(Completer, Protocol):
+    """Stage 2: image, modal mask, amodal mask, hints to the picture of the person.
 
     Returns float32 (B, 3, H, W) in [0, 1]. Only the invisible region of it is used: `pipelines.compositing` keeps
-    every known pixel.
+    every known pixel. draws_candidates: whether `candidates` can be called. needs_painting_mask_stage: whether it shows
+    the picture that the mask stage made.
     """
 
-    name: str
-    size: int
+    draws_candidates: bool
+    needs_painting_mask_stage: bool
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor: ...
+    def __call__(self, image: Tensor, completion: MaskCompletion, *, hints: Hints = NO_HINTS) -> Tensor: ...
+    def candidates(self, image: Tensor, completion: MaskCompletion, count: int, *, hints: Hints = NO_HINTS) -> Tensor:
+        """Several pictures of each person, the best first: (B, count, 3, H, W)."""
+        ...
+
+    def describe(self, image: Tensor) -> list[str]:
+        """The stage's own sentence about each person, for one that reads prompts."""
+        ...
 
 
 @dataclass(frozen=True)

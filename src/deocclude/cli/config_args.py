@@ -15,6 +15,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -36,15 +37,23 @@ def add_config_arguments(parser: argparse.ArgumentParser, config: DataclassInsta
     Raises TypeError for a field whose type has no form on a command line.
     """
     group = parser.add_argument_group(_first_sentence(type(config)))
-    documents = field_documents(type(config))
-    hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.init and not dataclasses.is_dataclass(value):
-            help_text = f"{documents.get(field.name, '')} (default: {_shown(value)})".strip().replace("%", "%%")
-            settings = _option_settings(field.name, hints[field.name])
-            option = "--" + field.name.replace("_", "-")
-            group.add_argument(option, dest=field.name, default=argparse.SUPPRESS, help=help_text, **settings)
+            add_option(group, field.name, config, field, f"(default: {shown(value)})")
+
+
+def add_option(group: Any, name: str, config: DataclassInstance, field: dataclasses.Field[Any], remark: str) -> None:
+    """Add one field of a configuration as the option `--NAME`; a remark follows its own help."""
+    document = field_documents(type(config)).get(field.name, "")
+    settings = _option_settings(name, typing.get_type_hints(type(config))[field.name])
+    group.add_argument(
+        "--" + name.replace("_", "-"),
+        dest=name,
+        default=argparse.SUPPRESS,
+        help=f"{document} {remark}".strip().replace("%", "%%"),
+        **settings,
+    )
 
 
 def config_from_arguments(args: argparse.Namespace, config: Config) -> Config:
@@ -63,6 +72,7 @@ def config_from_arguments(args: argparse.Namespace, config: Config) -> Config:
         raise InputError(str(error)) from error
 
 
+@cache
 def field_documents(config_class: type) -> dict[str, str]:
     """The string literal below each field of a dataclass and its bases, on one line."""
     documents: dict[str, str] = {}
@@ -139,7 +149,8 @@ def _metavar(kind: type) -> str:
     return {int: "N", float: "X", str: "TEXT", Path: "PATH"}[kind]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A field's value as it would be typed."""
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return "none" if value is None else str(value)

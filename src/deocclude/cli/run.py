@@ -99,43 +99,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Which method and how it runs: the same for every verb that runs one."""
-    from deocclude.cli.config_args import add_config_arguments
-    from deocclude.presets import RgbOptions
+    from deocclude.cli.stage_args import add_choice, add_stage_options
 
-    method = parser.add_argument_group("method (docs/method-diffusion.md has the names of paper A's ablations)")
-    method.add_argument(
-        "--preset",
-        default="feedforward",
-        metavar="NAME",
-        help="feedforward, diffusion, diffusion-paper, diffusion-tiny or an ablation",
-    )
-    method.add_argument(
-        "--mask-stage",
-        metavar="NAME|FILE",
-        help="another mask stage: feedforward, diffusion, sssd, convex-hull, …, or weights that 'train' wrote",
-    )
-    method.add_argument(
-        "--rgb-stage",
-        metavar="NAME|FILE",
-        help="another RGB stage: feedforward, diffusion, telea, lama, …, or weights that 'train' wrote",
-    )
+    method = parser.add_argument_group("method (docs/baselines.md has all stages)")
+    own = "; or weights that 'train' wrote"
+    add_choice(method, "--preset", "preset", "mask stage and RGB stage together")
+    add_choice(method, "--mask-stage", "mask", "another mask stage", own)
+    add_choice(method, "--rgb-stage", "RGB", "another RGB stage", own)
     method.add_argument(
         "--refine-modal", action="store_true", help="take stage 1's modal mask instead of the segmenter's, as the paper"
     )
-    add_config_arguments(parser, RgbOptions())
+    add_stage_options(parser)
     method.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, …")
     method.add_argument(
         "--dtype",
         default="auto",
-        help="float32, bfloat16, float16; auto is float32, for a diffusion stage bfloat16 if the device computes in it",
+        help="float32, bfloat16, float16; auto is float32, for a large stage bfloat16 if the device computes in it",
     )
     method.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes on a CPU")
 
 
 def run(args: argparse.Namespace) -> int:
+    from deocclude.conditioning.sources import check_finder_name
     from deocclude.images import find_images
     from deocclude.pipelines.outputs import check_folder, person_names, picture_kinds
-    from deocclude.registry import check_finder_name
 
     paths = find_images(args.input)
     _check_choice(args, paths)
@@ -151,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     boxes = args.box or [None]
     names = person_names(paths, len(boxes))
     joints = joints_file(args.joints)
-    inputs = [*paths, *filter(None, (args.leave_alone, args.reference, joints))]
+    inputs = [*paths, *filter(None, (args.protect, args.reference, joints))]
     if args.mask:
         inputs += [mask for path in paths for mask in _masks_of(path, args.mask)]
     all_names = [name for group in names for name in group]
@@ -165,10 +152,9 @@ def run(args: argparse.Namespace) -> int:
 
 def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
     """The method that the options of `add_method_arguments` describe."""
-    from deocclude.cli.config_args import config_from_arguments
+    from deocclude.cli.stage_args import given_options
+    from deocclude.conditioning.sources import JOINT_SOURCES
     from deocclude.pipelines.deoccluder import Deoccluder
-    from deocclude.presets import RgbOptions
-    from deocclude.registry import JOINT_SOURCES
 
     joints = getattr(args, "joints", None)
     if joints is not None and joints not in JOINT_SOURCES:
@@ -177,7 +163,7 @@ def load_deoccluder(args: argparse.Namespace) -> Deoccluder:
         args.preset,
         mask_stage=args.mask_stage,
         rgb_stage=args.rgb_stage,
-        rgb_options=config_from_arguments(args, RgbOptions()),
+        rgb_options=given_options(args),
         joints=joints,
         refine_modal=args.refine_modal,
         num_candidates=getattr(args, "candidates", 1),
@@ -199,7 +185,7 @@ def _check_choice(args: argparse.Namespace, paths: Sequence[Path]) -> None:
     if args.point and len(paths) > 1:
         raise InputError(f"--point belongs to one photograph, and the input is {len(paths)}; run them one by one")
     if has_control(args) and (len(paths) > 1 or len(args.box or []) + len(args.point) > 1):
-        raise InputError("wishes (--joint, --describe, --leave-alone, …) are about one person of one photograph")
+        raise InputError("constraints (--joint, --prompt, --protect, …) are about one person of one photograph")
     if args.mask and not args.mask.exists():
         raise InputError(f"{args.mask}: no such file or folder")
     if args.mask and args.mask.is_file() and len(paths) > 1:
@@ -276,7 +262,7 @@ def _open_job(job: _Job) -> tuple[Any, Any]:
 
 def joints_file(joints: str | None) -> Path | None:
     """`--joints` where it names a file and no joint source. Raises InputError where it is neither."""
-    from deocclude.registry import JOINT_SOURCES
+    from deocclude.conditioning.sources import JOINT_SOURCES
 
     if joints is None or joints in JOINT_SOURCES:
         return None

@@ -29,7 +29,7 @@ def run_scenes(args: argparse.Namespace, paths: Sequence[Path]) -> int:
     _check(args)
     names = [name for (name,) in person_names(paths)]
     check_folder(args.output, [])
-    inputs = [*paths, *filter(None, (args.mask, args.leave_alone, args.reference))]
+    inputs = [*paths, *filter(None, (args.mask, args.protect, args.reference))]
     for name in names:
         check_free(args.output / name, overwrite=args.overwrite, inputs=inputs)
     scenes = load_scenes(args)

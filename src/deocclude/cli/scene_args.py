@@ -40,8 +40,8 @@ def add_people_arguments(group: Any, *, default: str | None) -> None:
 
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is wished of the one person meant."""
-    group = parser.add_argument_group("wishes about the person meant (docs/scenes.md says which stage heeds which)")
+    """Constraints on the one person meant."""
+    group = parser.add_argument_group("constraints on the person meant (docs/scenes.md says which stage reads which)")
     group.add_argument(
         "--joint",
         type=parse_joint,
@@ -50,10 +50,10 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=X,Y",
         help="where a joint is, such as left-knee=412,890, in pixels (again for another)",
     )
-    group.add_argument("--fill-box", type=parse_box, metavar="X0,Y0,X1,Y1", help="what the whole person must fill")
-    group.add_argument("--leave-alone", type=Path, metavar="MASK", help="where nothing may be invented, white on black")
-    group.add_argument("--describe", metavar="TEXT", help="a sentence about the person, in place of the describer's")
-    group.add_argument("--describe-more", metavar="TEXT", help="what is added to it")
+    group.add_argument("--amodal-box", type=parse_box, metavar="X0,Y0,X1,Y1", help="what the whole person must fill")
+    group.add_argument("--protect", type=Path, metavar="MASK", help="where nothing may be invented, white on black")
+    group.add_argument("--prompt", metavar="TEXT", help="a sentence about the person, in place of the describer's")
+    group.add_argument("--prompt-suffix", metavar="TEXT", help="what is added to it")
     group.add_argument("--reference", type=Path, metavar="FILE", help="another photograph of the person")
 
 
@@ -93,22 +93,22 @@ def parse_extension(text: str) -> int | str:
 
 
 def has_control(args: argparse.Namespace) -> bool:
-    """Whether anything is wished of a person."""
-    return any((args.joint, args.fill_box, args.leave_alone, args.describe, args.describe_more, args.reference))
+    """Whether there is a constraint on a person."""
+    return any((args.joint, args.amodal_box, args.protect, args.prompt, args.prompt_suffix, args.reference))
 
 
 def control_from_arguments(args: argparse.Namespace, image: np.ndarray) -> Control:
-    """The wishes about a person of this photograph, uint8 (H, W, 3). Raises InputError for what cannot be read."""
+    """The constraints on a person of this photograph, uint8 (H, W, 3). Raises InputError for what cannot be read."""
     from deocclude.images import open_image, open_region
     from deocclude.pipelines.control import Control
 
     size_hw = (image.shape[0], image.shape[1])
     return Control(
         joints=dict(args.joint),
-        box_xyxy=args.fill_box,
-        leave_alone=None if args.leave_alone is None else open_region(args.leave_alone, size_hw),
-        words=args.describe,
-        more_words=args.describe_more,
+        box_xyxy=args.amodal_box,
+        leave_alone=None if args.protect is None else open_region(args.protect, size_hw),
+        words=args.prompt,
+        more_words=args.prompt_suffix,
         reference=None if args.reference is None else open_image(args.reference),
     )
 
@@ -116,8 +116,8 @@ def control_from_arguments(args: argparse.Namespace, image: np.ndarray) -> Contr
 def load_scenes(args: argparse.Namespace) -> SceneDeoccluder:
     """The method of `cli.run.load_deoccluder` with the finder of `--finder`."""
     from deocclude.cli.run import load_deoccluder
+    from deocclude.conditioning.sources import check_finder_name
     from deocclude.pipelines.scene import SceneDeoccluder
-    from deocclude.registry import check_finder_name
 
     check_finder_name(args.finder)  # before anything is loaded
     return SceneDeoccluder.with_finder(load_deoccluder(args), args.finder, dtype=args.dtype)

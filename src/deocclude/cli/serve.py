@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import tempfile
 
-    from deocclude.presets import preset
+    from deocclude.stages.presets import preset
     from deocclude.web.methods import Methods
 
     preset(args.preset)

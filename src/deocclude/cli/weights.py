@@ -12,6 +12,7 @@ from deocclude.errors import InputError
 if TYPE_CHECKING:
     from deocclude.checkpoints import Checkpoint
     from deocclude.models.foreign import Converted
+    from deocclude.weight_specs import Converted as ConvertedSource
     from deocclude.weight_specs import WeightSpec
 
 HELP = "Show what each preset needs (size, licence, whether it is here), download it, convert it."
@@ -48,12 +49,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(name: str | None) -> None:
     from deocclude.files import home
-    from deocclude.weight_specs import PRESET_WEIGHTS, WEIGHTS, local_path, specs_of
+    from deocclude.stages.catalogue import weight_specs
+    from deocclude.stages.presets import presets, weights_of
+    from deocclude.weight_specs import local_path
 
-    specs = list(WEIGHTS.values()) if name is None else specs_of(name)
+    specs = list(weight_specs().values()) if name is None else weights_of(name)
     here = {spec.name: local_path(spec) is not None for spec in specs}
     if name is None:
-        needs = [(preset, _needs(names, here)) for preset, names in PRESET_WEIGHTS.items() if names]
+        methods = sorted(presets().items(), key=lambda item: not item[1].listed)
+        needs = [
+            (preset, _needs((spec.name for spec in one.weights), here))
+            for preset, one in methods
+            if not preset.endswith("-tiny")
+        ]
         print(_table(("preset", "needs"), [*needs, ("…-tiny", "nothing: its networks are made from a seed")]))
         print()
     if specs:
@@ -63,7 +71,7 @@ def _list(name: str | None) -> None:
             )
         )
     else:
-        print(f"{name} needs nothing: its networks are made from a seed")
+        print(f"{name} needs nothing but the package")
     _print_ways([spec for spec in specs if not here[spec.name]])
     print(f"\nconverted and trained weights: {home() / 'weights'}")
 
@@ -90,9 +98,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _print_ways(missing: list[WeightSpec]) -> None:
     """How to get each of the missing weights; those of the hub in one line."""
     from deocclude.hub import Hub
-    from deocclude.weight_specs import IN_PLACE_OF, Converted, Trained, how_to_get, weights_path
+    from deocclude.weight_specs import Converted, Trained, how_to_get, weights_path
 
-    names = {spec.name for spec in missing}
     if missing:
         print("\nto get what is missing:")
     if any(isinstance(spec.source, Hub) for spec in missing):
@@ -103,18 +110,21 @@ def _print_ways(missing: list[WeightSpec]) -> None:
     trained = {spec.name: spec.source.command for spec in missing if isinstance(spec.source, Trained)}
     for command in sorted(set(trained.values())):
         asked = ", ".join(name for name in trained if trained[name] == command)
-        print(f"  {asked}: published by nobody; train with '{command} …'")
+        print(f"  {asked}: not published; train with '{command} …'")
         print(f"    and put the weights at {weights_path('NAME')}")
-    for name in names & set(IN_PLACE_OF):
-        print(f"  without {name}, the body prior can be plain Stable Diffusion: {' and '.join(IN_PLACE_OF[name])}")
+    for spec in missing:
+        if spec.instead:
+            print(f"  without {spec.name}, the body prior can be plain Stable Diffusion: {' and '.join(spec.instead)}")
 
 
 def _download(name: str) -> None:
     from deocclude.files import human_size
     from deocclude.hub import Hub, check_space, download, plan_download
-    from deocclude.weight_specs import how_to_get, local_path, specs_of, weight_spec
+    from deocclude.stages.catalogue import weight_spec
+    from deocclude.stages.presets import weights_of
+    from deocclude.weight_specs import how_to_get, local_path
 
-    specs = specs_of(name)
+    specs = weights_of(name)
     if len(specs) == 1 and not isinstance(specs[0].source, Hub):
         raise InputError(f"{specs[0].name} is not a download: {how_to_get(specs[0])}")
     plans = [plan_download(spec.name, spec.source) for spec in specs if isinstance(spec.source, Hub)]
@@ -130,23 +140,23 @@ def _download(name: str) -> None:
 
 
 def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrite: bool) -> None:
-    from deocclude.checkpoints import check_kind, converter, open_checkpoint, told_apart
+    from deocclude.checkpoints import convert, open_checkpoint
     from deocclude.files import human_size
     from deocclude.weight_specs import weights_path
     from deocclude.weights import file_sha256, save_network
 
-    check_kind(kind)  # before gigabytes are read
+    sources = _converted(kind)  # before gigabytes are read
+    if len(sources) == 1:
+        _check_free(output or weights_path(kind), overwrite=overwrite)
     checkpoint = open_checkpoint(path)
-    kind = told_apart(kind, checkpoint.tensors)
-    make_network, output = converter(kind), output or weights_path(kind)
-    if output.exists() and not overwrite:
-        raise InputError(f"{output}: there already; give another --output, or --overwrite to replace it")
-    print(f"read: {path} ({human_size(path.stat().st_size)}) {checkpoint.how}: tensors only, nothing in it was run")
-    print(f"  sha256 {_identified(kind, file_sha256(path))}")
     try:
-        converted = make_network(checkpoint.tensors)
+        kind, converted = convert(sources, checkpoint.tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}; is it {kind}'s, and whole?") from error
+    output = output or weights_path(kind)
+    _check_free(output, overwrite=overwrite)
+    print(f"read: {path} ({human_size(path.stat().st_size)}) {checkpoint.how}: tensors only, nothing in it was run")
+    print(f"  sha256 {_identified(sources[kind], file_sha256(path))}")
     _print_use(checkpoint, converted)
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -157,12 +167,29 @@ def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrit
     print(f"  sha256 {file_sha256(output)}")
 
 
-def _identified(kind: str, sha256: str) -> str:
-    """The hash, and whether it is that of the file we know."""
-    from deocclude.weight_specs import Converted, weight_spec
+def _converted(kind: str) -> dict[str, ConvertedSource]:
+    """The converted weights of that name, or those of the stage of that name. Raises InputError without any."""
+    from deocclude.stages.catalogue import stage_specs, weight_specs
+    from deocclude.weight_specs import Converted
 
-    source = weight_spec(kind).source
-    if not isinstance(source, Converted) or source.sha256 is None:
+    convertible = {name: spec.source for name, spec in weight_specs().items() if isinstance(spec.source, Converted)}
+    if kind in convertible:
+        return {kind: convertible[kind]}
+    stages = [spec for specs in (stage_specs("mask"), stage_specs("RGB")) if (spec := specs.get(kind)) is not None]
+    found = {one.name for stage in stages for one in stage.weights} & convertible.keys()
+    if not found:
+        raise InputError(f"no converter '{kind}'; choose from {', '.join(convertible)}")
+    return {name: convertible[name] for name in sorted(found)}
+
+
+def _check_free(output: Path, *, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise InputError(f"{output}: there already; give another --output, or --overwrite to replace it")
+
+
+def _identified(source: ConvertedSource, sha256: str) -> str:
+    """The hash, and whether it is that of the file we know."""
+    if source.sha256 is None:
         return sha256
     return f"{sha256}: {'this is' if sha256 == source.sha256 else 'another file than'} the {source.file} known here"
 

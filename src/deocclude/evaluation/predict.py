@@ -158,12 +158,8 @@ def _readable(people: OcclusionSet, index: int, outcome: Outcome) -> OcclusionSa
 
 def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) -> dict[str, Any]:
     """What must not change while a folder fills up: half of the figures would be another method's."""
-    parts = {
-        "conditioning": deoccluder.segmenter,
-        "joints": deoccluder.joint_source or deoccluder.segmenter,
-        "mask_stage": deoccluder.mask_completer,
-        "rgb_stage": deoccluder.rgb_completer,
-    }
+    names = {"mask_completion": "mask_stage", "rgb_completion": "rgb_stage"}
+    parts = {names.get(step, step): part for step, part in deoccluder.parts.items()}
     return {
         "set": people.root.resolve().name,
         "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),
@@ -176,10 +172,10 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
         "detail": deoccluder.detail,
         "seed": deoccluder.seed,
         "device": deoccluder.device.type,
-        **{name: getattr(part, "name", None) for name, part in parts.items()},
-        "rgb_settings": getattr(deoccluder.rgb_completer, "settings", None),
-        "dtype": {name: str(getattr(part, "dtype", "")) for name, part in parts.items()},
-        "weights_sha256": {name: getattr(part, "weights_sha256", None) for name, part in parts.items()},
+        **{name: part.name for name, part in parts.items()},
+        "rgb_settings": deoccluder.rgb_completer.settings,
+        "dtype": {name: part.dtype for name, part in parts.items()},
+        "weights_sha256": {name: part.weights_sha256 for name, part in parts.items()},
     }
 
 

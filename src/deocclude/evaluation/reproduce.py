@@ -13,10 +13,10 @@ from deocclude.evaluation.papers.tables import MASK_NETWORK, SETS, TEMPLATES, TR
 from deocclude.evaluation.predictions import PredictionFolder
 from deocclude.evaluation.results import read_runs, row_folder
 from deocclude.evaluation.score_files import SCORES_JSON, read_scores
-from deocclude.presets import preset
-from deocclude.registry import MASK_STAGES, RGB_STAGES
+from deocclude.stages.catalogue import stage_specs
+from deocclude.stages.presets import preset, weights_of
 from deocclude.training.finished import is_finished
-from deocclude.weight_specs import WeightSpec, local_path, missing_sentence, specs_of, weights_path
+from deocclude.weight_specs import WeightSpec, local_path, missing_sentence, weights_path
 
 PICTURES = ("--people", "CCP", "--occluders", "COCO.json", "--occluder-images", "COCO-IMAGES")
 """What the user has to fill in: the pictures that training starts from (docs/training.md)."""
@@ -125,13 +125,16 @@ def obstacles(job: Job) -> list[str]:
 
 def missing_weights(method: Method) -> list[WeightSpec]:
     """What a method loads and this machine lacks. The detector is not among it: whoever is scored has a mask."""
-    specs = {spec.name: spec for name in method.weights for spec in specs_of(name)}
+    specs = {spec.name: spec for name in method.weights for spec in weights_of(name)}
     return [spec for spec in specs.values() if spec.name != "detector" and local_path(spec) is None]
 
 
 def _unknown_stages(method: Method) -> list[str]:
     chosen = preset(method.preset)
-    asked = ((method.mask_stage or chosen.mask_stage, MASK_STAGES), (method.rgb_stage or chosen.rgb_stage, RGB_STAGES))
+    asked = (
+        (method.mask_stage or chosen.mask_stage, stage_specs("mask")),
+        (method.rgb_stage or chosen.rgb_stage, stage_specs("RGB")),
+    )
     return [f"this version has no stage '{name}'" for name, stages in asked if name not in (TRAINED, *stages)]
 
 

@@ -1,6 +1,6 @@
 """The two stages on batches of people: from photographs to square crops, and what the networks said of them.
 
-A batch holds several people only for a stage that says it `takes_batches`: one that draws nothing at random, so that
+A batch holds several people only for a stage that is `batched`: one that draws nothing at random, so that
 everybody comes out as alone.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from deocclude.pipelines.photograph import (
     resized_labels,
 )
 from deocclude.skeletons import NUM_JOINTS
-from deocclude.types import MaskCompleter, MaskCompletion, Person, RgbCompleter
+from deocclude.types import Completer, Hints, MaskCompleter, MaskCompletion, Person, RgbCompleter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,28 +41,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 FIRST_MARGIN = 2.2
 """Crop side over the visible part's longer side: half of the person may be hidden."""
-
-
-@runtime_checkable
-class DescribesPeople(Protocol):
-    """An RGB stage that reads words, and knows how to find them."""
-
-    def describe(self, image: Tensor) -> list[str]: ...
-
-
-@runtime_checkable
-class DrawsCandidates(Protocol):
-    """An RGB stage that can paint the same person several times: (B, N, 3, S, S), the best first."""
-
-    def candidates(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        count: int,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +78,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Painted:
-    """Stage 2 in the photograph: composites uint8 (H, W, 3), the best first; its own picture; the words it read."""
+    """Stage 2 in the photograph: composites uint8 (H, W, 3), the best first; its own picture; the prompt it read."""
 
     composites: tuple[np.ndarray, ...]
     own_picture: np.ndarray
@@ -143,7 +121,8 @@ def _on_crops(
         image = to_tensor([extract(subject.image, crop, size, nearest=False) for subject, crop in group], device)
         given = [mask_on_crop(subject.person.modal_mask, crop, size) for subject, crop in group]
         modal_mask = to_tensor(given, device)
-        on_crops = stage(image, modal_mask, joints=joints, refine_modal=group[0][0].refine)
+        hints = Hints(keypoints=joints, prompt=_given_prompts([subject.control for subject, _ in group]))
+        on_crops = stage(image, modal_mask, hints=hints.only(stage.accepts), refine_modal=group[0][0].refine)
         frames = [subject.frame_on(crop, size) for subject, crop in group]
         evidence = None
         if estimator is not None:
@@ -168,8 +147,8 @@ def _batches(
         yield from _batches_of(stage, list(alike), batch_size)
 
 
-def _batches_of(stage: Any, items: Sequence[Item], batch_size: int) -> Iterator[Sequence[Item]]:
-    size = batch_size if getattr(stage, "takes_batches", False) else 1
+def _batches_of(stage: Completer, items: Sequence[Item], batch_size: int) -> Iterator[Sequence[Item]]:
+    size = batch_size if stage.batched else 1
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -234,28 +213,38 @@ def _generate(
     )
     completion = _joined([on_rgb_crop(masks, stage.size, device) for _, masks in group])
     words = _words(stage, picture, [one.control for one, _ in group])
-    given: dict[str, Any] = {"words": words, "generator": torch.Generator(device).manual_seed(seed)}
-    if (reference := group[0][0].control.reference) is not None:  # only stages without batches look at one
-        given["reference"] = image_to_tensor(as_image(reference)).to(device)
-    if num_candidates > 1 and isinstance(stage, DrawsCandidates):
-        pictures = stage.candidates(picture, completion, num_candidates, **given)
+    reference = group[0][0].control.reference  # only stages without batches look at one
+    hints = Hints(
+        prompt=words,
+        generator=torch.Generator(device).manual_seed(seed),
+        reference=None if reference is None else image_to_tensor(as_image(reference)).to(device),
+    ).only(stage.accepts)
+    if num_candidates > 1:
+        pictures = stage.candidates(picture, completion, num_candidates, hints=hints)
     else:
-        pictures = stage(picture, completion, **given)[:, None]
+        pictures = stage(picture, completion, hints=hints)[:, None]
     said: list[str | None] = [None] * len(group) if words is None else list(words)
     return pictures.permute(0, 1, 3, 4, 2).float().cpu().numpy(), said
 
 
+def _given_prompts(controls: Sequence[Control]) -> list[str] | None:
+    """What the user says of each person, for a mask stage that reads it; None if of somebody nothing is said."""
+    said = [_sentence(control, control.words) for control in controls if control.words is not None]
+    return said if len(said) == len(controls) else None
+
+
+def _sentence(control: Control, said: str) -> str:
+    """A prompt with what the user adds to it."""
+    return f"{said}, {control.more_words}" if control.more_words else said
+
+
 def _words(stage: RgbCompleter, picture: Tensor, controls: Sequence[Control]) -> list[str] | None:
-    """A sentence about each person: the user's or the stage's own, and what the user adds; None if nobody reads it."""
-    if not isinstance(stage, DescribesPeople):
+    """A sentence about each person: the user's or the stage's own, and what the user adds; None if it is not read."""
+    if "prompt" not in stage.accepts:
         return None
-    all_said = all(control.words for control in controls)  # then nobody has to be asked
+    all_said = all(control.words for control in controls)  # then no describer has to be asked
     found = [""] * len(controls) if all_said else stage.describe(picture)
-    if not found:
-        return None
-    sentences = [control.words or said for control, said in zip(controls, found, strict=True)]
-    more = [control.more_words for control in controls]
-    return [f"{said}, {added}" if added else said for said, added in zip(sentences, more, strict=True)]
+    return [_sentence(control, control.words or said) for control, said in zip(controls, found, strict=True)]
 
 
 def on_rgb_crop(completed: CompletedMask, size: int, device: torch.device) -> MaskCompletion:

@@ -14,6 +14,8 @@ from deocclude.images import as_region
 from deocclude.masks import mask_box
 from deocclude.pipelines.photograph import checked_box
 from deocclude.skeletons import BODY_25, NUM_JOINTS
+from deocclude.stages.catalogue import check_hints
+from deocclude.types import MaskCompleter, RgbCompleter
 
 LOWER_THRESHOLDS = (0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
 """Amodal probabilities below 0.5 that are tried in turn until the person fills its box."""
@@ -30,7 +32,7 @@ class Control:
     joints: x, y in pixels by the names of `skeletons.BODY_25`, instead of those that are found.
     box_xyxy: what the whole person must fill; nothing is invented outside it.
     leave_alone: bool (H, W), where nothing may be invented.
-    words: a sentence about the person, instead of the describer's. more_words: said after the describer's.
+    words: the prompt, instead of the describer's. more_words: added to it.
     reference: another photograph of the person, uint8 (H, W, 3), for RGB stages that look at one.
     """
 
@@ -41,19 +43,23 @@ class Control:
     more_words: str | None = None
     reference: np.ndarray | None = None
 
-    def check(self, mask_completer: Any, rgb_completer: Any) -> None:
-        """Raise InputError for a wish that these stages cannot fulfil, and for a joint of no such name."""
+    @property
+    def mask_hints(self) -> frozenset[str]:
+        """What the mask stage has to read: fields of `types.Hints`."""
+        return frozenset({"keypoints"} if self.joints else ())
+
+    @property
+    def rgb_hints(self) -> frozenset[str]:
+        """What the RGB stage has to read: fields of `types.Hints`."""
+        asked = {"prompt": bool(self.words or self.more_words), "reference": self.reference is not None}
+        return frozenset(hint for hint, is_asked in asked.items() if is_asked)
+
+    def check(self, mask_completer: MaskCompleter, rgb_completer: RgbCompleter) -> None:
+        """Raise InputError for what these stages cannot read, and for a joint of no such name."""
         if unknown := [name for name in self.joints if name not in BODY_25]:
             raise InputError(f"no joint '{unknown[0]}'; choose from {', '.join(BODY_25)}")
-        if self.joints and not getattr(mask_completer, "uses_joints", False):
-            raise InputError(f"the mask stage '{mask_completer.name}' reads no joints; --mask-stage diffusion does")
-        if (self.words or self.more_words) and not getattr(rgb_completer, "reads_words", False):
-            raise InputError(f"the RGB stage '{rgb_completer.name}' reads no words; --rgb-stage diffusion does")
-        if self.reference is not None and not getattr(rgb_completer, "looks_at_reference", False):
-            raise InputError(
-                f"the RGB stage '{rgb_completer.name}' looks at no reference; "
-                "--rgb-stage diffusion with --context image does"
-            )
+        check_hints("mask", mask_completer.name, mask_completer.accepts, self.mask_hints)
+        check_hints("RGB", rgb_completer.name, rgb_completer.accepts, self.rgb_hints)
 
     def checked(self, size_hw: tuple[int, int]) -> Control:
         """The same with its box in whole numbers and its region bool, for a picture of (H, W).

@@ -6,9 +6,9 @@ Networks work on a square crop; everything that is returned has the photograph's
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ import torch
 
 from deocclude.conditioning.occlusion_evidence import OcclusionEstimator
 from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, PoseEstimator
+from deocclude.conditioning.sources import build_detector, build_joint_source
 from deocclude.crops import Box
 from deocclude.devices import checked_device, checked_dtype, enough_memory
 from deocclude.errors import InputError
@@ -24,7 +25,6 @@ from deocclude.images import as_image, as_mask
 from deocclude.masks import mask_box
 from deocclude.metrics.seam import seam_score
 from deocclude.pipelines.completion import (
-    DrawsCandidates,
     Painted,
     Subject,
     checked_joints,
@@ -35,15 +35,9 @@ from deocclude.pipelines.control import Control, with_joints
 from deocclude.pipelines.detail import Detail
 from deocclude.pipelines.photograph import CompletedMask, checked_box
 from deocclude.pipelines.plausibility import judge
-from deocclude.presets import RgbOptions, preset
-from deocclude.registry import (
-    build_detector,
-    build_joint_source,
-    build_mask_stage,
-    build_rgb_stage,
-    check_memory,
-    check_weights,
-)
+from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, check_weights
+from deocclude.stages.memory import Choice, check_memory
+from deocclude.stages.presets import preset
 from deocclude.types import Deocclusion, MaskCompleter, Person, RgbCompleter
 
 if TYPE_CHECKING:
@@ -99,9 +93,9 @@ class Deoccluder:
         seed: int = 0,
         estimator: OcclusionEstimator | None = None,
     ) -> None:
-        if getattr(rgb_completer, "needs_rgb_of_mask_stage", False) and not getattr(mask_completer, "paints", False):
+        if rgb_completer.needs_painting_mask_stage and not mask_completer.paints:
             raise InputError(f"the RGB stage '{rgb_completer.name}' goes with the mask stage 'one-stage' alone")
-        if num_candidates > 1 and not isinstance(rgb_completer, DrawsCandidates):
+        if num_candidates > 1 and not rgb_completer.draws_candidates:
             raise InputError(f"the RGB stage '{rgb_completer.name}' has one answer; leave the candidates out")
         self.segmenter = segmenter
         self.mask_completer = mask_completer
@@ -123,7 +117,7 @@ class Deoccluder:
         *,
         mask_stage: str | None = None,
         rgb_stage: str | None = None,
-        rgb_options: RgbOptions | None = None,
+        rgb_options: Mapping[str, Any] | None = None,
         joints: str | None = None,
         refine_modal: bool = False,
         num_candidates: int = 1,
@@ -132,8 +126,9 @@ class Deoccluder:
         dtype: str | torch.dtype | None = None,
         seed: int = 0,
     ) -> Deoccluder:
-        """A preset (`presets.PRESETS`), with stages and joint source exchanged by name if wanted (`registry`).
+        """A preset (`stages.presets`), with stages and joint source exchanged by name if wanted.
 
+        rgb_options: settings of the RGB stage in place of its own, by name, as the command line's options are called.
         dtype: of the networks' arithmetic; without one, float32, and bfloat16 for diffusion stages where the device
             computes in it.
         Raises InputError for an unknown name, a device this machine lacks, missing weights and too little memory.
@@ -145,8 +140,8 @@ class Deoccluder:
         device, dtype = checked_device(device), checked_dtype(dtype)
         stages = mask_stage or chosen.mask_stage, rgb_stage or chosen.rgb_stage
         joints = joints or chosen.joints
-        check_weights(*stages, joints)  # before gigabytes are loaded
-        check_memory(*stages, device=device, dtype=dtype, options=rgb_options)
+        check_weights(*stages, joints, rgb_options)  # before gigabytes are loaded
+        check_memory(Choice(*stages, device, dtype, rgb_options or {}))
         load_detector = None
         if chosen.detector is not None:
             load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)
@@ -320,23 +315,28 @@ class Deoccluder:
         )
 
     @property
+    def parts(self) -> dict[str, Part]:
+        """What each of its parts says of itself, by the step it does."""
+        return {
+            "conditioning": _perception(self.segmenter),
+            "joints": _perception(self.joint_source or self.segmenter),
+            "mask_completion": _stage(self.mask_completer),
+            "occlusion": _perception(self.estimator),
+            "rgb_completion": _stage(self.rgb_completer),
+        }
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What is the same for every picture: the method, its weights, seed, device. For a JSON file."""
         from deocclude import __version__
 
-        parts = {
-            "conditioning": self.segmenter,
-            "joints": self.joint_source or self.segmenter,
-            "mask_completion": self.mask_completer,
-            "occlusion": self.estimator,
-            "rgb_completion": self.rgb_completer,
-        }
+        parts = self.parts
         return {
             "deocclude_version": __version__,
-            "method": {step: getattr(part, "name", None) for step, part in parts.items()},
-            "weights_sha256": {step: getattr(part, "weights_sha256", None) for step, part in parts.items()},
-            "dtype": {step: str(getattr(part, "dtype", "")).removeprefix("torch.") for step, part in parts.items()},
-            "rgb_settings": getattr(self.rgb_completer, "settings", None),
+            "method": {step: part.name for step, part in parts.items()},
+            "weights_sha256": {step: part.weights_sha256 for step, part in parts.items()},
+            "dtype": {step: part.dtype.removeprefix("torch.") for step, part in parts.items()},
+            "rgb_settings": self.rgb_completer.settings,
             "detail": self.detail,
             "seed": self.seed,
             "device": str(self.device),
@@ -373,11 +373,30 @@ class Deoccluder:
 
     def _notes(self, joints: np.ndarray | None) -> list[str]:
         """What a user must be told of this result."""
-        notes = [getattr(part, "note", None) for part in (self.mask_completer, self.rgb_completer)]
+        notes = [self.mask_completer.note, self.rgb_completer.note]
         found = joints is not None and bool((joints[:, 2] > MISSING_BELOW).any())
-        if getattr(self.mask_completer, "uses_joints", False) and not found:
+        if "keypoints" in self.mask_completer.accepts and not found:
             notes.append(NO_JOINTS)
         return [note for note in dict.fromkeys(notes) if note]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a method: its name, what identifies its weights, and its arithmetic ("" without networks)."""
+
+    name: str | None
+    weights_sha256: str | dict[str, str] | None
+    dtype: str
+
+
+def _stage(stage: MaskCompleter | RgbCompleter) -> Part:
+    return Part(stage.name, stage.weights_sha256, "" if stage.dtype is None else str(stage.dtype))
+
+
+def _perception(part: Any) -> Part:
+    """Of what finds people, keypoints or occluders, which has a network or not; None where there is none."""
+    dtype = getattr(part, "dtype", "")
+    return Part(getattr(part, "name", None), getattr(part, "weights_sha256", None), str(dtype))
 
 
 class _Clock:

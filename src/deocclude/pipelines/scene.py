@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deocclude.conditioning.people_finder import PeopleFinder
+from deocclude.conditioning.sources import check_finder_name
 from deocclude.crops import Box
 from deocclude.devices import checked_dtype
 from deocclude.errors import InputError
@@ -24,7 +25,6 @@ from deocclude.pipelines.deoccluder import Deoccluder
 from deocclude.pipelines.occlusion_order import OcclusionOrder, occlusion_order
 from deocclude.pipelines.photograph import CompletedMask
 from deocclude.pipelines.scene_people import NamedFinder, PointLooker, SceneRequest, meant_people, point_looker
-from deocclude.registry import check_finder_name
 from deocclude.types import Deocclusion, Person
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class SceneDeoccluder:
 
     @classmethod
     def from_preset(cls, name: str, *, finder: str = "embedded", **options: Any) -> SceneDeoccluder:
-        """A preset with a finder (`registry.FINDERS`); options as of `Deoccluder.from_preset`, InputErrors too."""
+        """A preset with a finder (`sources.FINDERS`); options as of `Deoccluder.from_preset`, InputErrors too."""
         return cls.with_finder(Deoccluder.from_preset(name, **options), finder, dtype=options.get("dtype"))
 
     @classmethod

@@ -13,11 +13,11 @@ import torch
 from deocclude.conditioning.embedded_people import person_at
 from deocclude.conditioning.people_finder import PeopleFinder, choose, how_many, is_same_person
 from deocclude.conditioning.segmenter import EmbeddedSegmenter
+from deocclude.conditioning.sources import build_finder
 from deocclude.errors import InputError
 from deocclude.images import MAX_PIXELS
 from deocclude.masks import mask_box
 from deocclude.pipelines.control import Control
-from deocclude.registry import build_finder
 from deocclude.types import Person
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class MeantPerson:
 
 
 class NamedFinder:
-    """A finder of `registry.FINDERS`, loaded once it is asked: where people are named, nobody has to be found."""
+    """A finder of `sources.FINDERS`, loaded once it is asked: where people are named, nobody has to be found."""
 
     def __init__(self, name: str, segmenter: Any, *, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.name = name

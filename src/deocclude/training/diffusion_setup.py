@@ -10,8 +10,10 @@ import torch
 
 from deocclude.errors import InputError
 from deocclude.models.diffusion.body_prior import PriorFeatures
-from deocclude.models.diffusion.mask_completion import PriorUNet, PriorUNetConfig
-from deocclude.pipelines import diffusion_stages, diffusion_tiny
+from deocclude.models.diffusion.configs import PriorUNetConfig
+from deocclude.models.diffusion.mask_completion import PriorUNet
+from deocclude.stages import diffusion as stages
+from deocclude.stages.completers import diffusion_loading, diffusion_tiny
 from deocclude.training.config import DiffusionChoice, TrainingConfig
 from deocclude.training.diffusion import (
     JointsOf,
@@ -28,6 +30,7 @@ from deocclude.training.perceptual import EfficientNetFeatures, Vgg16Features
 from deocclude.training.setup import TrainingImages, build_synthesis
 from deocclude.training.synthesis import BatchSynthesisConfig, SynthesisBatch
 from deocclude.types import MaskCompletion
+from deocclude.weight_specs import WeightSpec
 from deocclude.weights import asset_path, load_network
 
 SYNTHESIS = BatchSynthesisConfig(ratio_mean=0.3, nothing_hidden=0.0)
@@ -116,19 +119,16 @@ def _made_from(
 
 def _hashes(network: Network, choice: DiffusionChoice) -> dict[str, str]:
     if network == "rgb-completion":
-        names: tuple[str, ...] = ("pix2gestalt", "controlnet-seg", "clip-text")
+        specs: tuple[WeightSpec, ...] = stages.STAGE_2_PRIOR
     else:
-        names = diffusion_stages.PRIOR_WEIGHTS[choice.prior]  # type: ignore[index]
-    return {name: diffusion_stages.weights_hash(name) for name in names}
+        specs = stages.PRIOR_WEIGHTS[choice.prior]  # type: ignore[index]
+    return {spec.name: diffusion_loading.weights_hash(spec) for spec in specs}
 
 
 def _design(network: Network, choice: DiffusionChoice) -> PriorUNetConfig:
     """The U-Net that the options describe, as wide as the prior asks for."""
     name = choice.design or ("two-stage-unet" if network == "rgb-completion" else "diffusion")
-    if network == "rgb-completion":
-        designs = {"two-stage-unet": diffusion_stages.U_RGB}
-    else:
-        designs = diffusion_stages.MASK_STAGE_CONFIGS
+    designs = {"two-stage-unet": stages.RGB_DESIGN} if network == "rgb-completion" else stages.MASK_DESIGNS
     if name not in designs:
         raise InputError(f"no design '{name}' of {network}; choose from {', '.join(designs)}")
     design = replace(designs[name], mask_logits=2 if choice.mask_loss == "ce" else 1)
@@ -152,7 +152,7 @@ def _design(network: Network, choice: DiffusionChoice) -> PriorUNetConfig:
         return replace(design, has_prior=False)
     if choice.prior == "tiny":
         return diffusion_tiny.tiny_unet_config(design)
-    return design if network == "rgb-completion" else diffusion_stages.with_profile(design, choice.prior)
+    return design if network == "rgb-completion" else diffusion_loading.with_profile(design, choice.prior)
 
 
 def _narrowed(channels: tuple[int, ...], choice: DiffusionChoice) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ def _prior(
             raise InputError("this design has no prior to keep; leave --cache out")
         return None
     if network == "rgb-completion":
-        load = diffusion_tiny if choice.prior == "tiny" else diffusion_stages
+        load = diffusion_tiny if choice.prior == "tiny" else diffusion_loading
         stage_2 = load.build_stage_2_prior(device=device, dtype=torch.float32)
 
         def features(batch: SynthesisBatch) -> PriorFeatures:
@@ -186,4 +186,4 @@ def _prior(
     if choice.prior == "tiny":
         return prior_of(diffusion_tiny.tiny_body_prior().to(device), joints_of)
     assert choice.prior != "none", "a design without a prior"
-    return prior_of(diffusion_stages.load_body_prior(choice.prior, design.heatmap_sigma).to(device), joints_of)
+    return prior_of(diffusion_loading.load_body_prior(choice.prior, design.heatmap_sigma).to(device), joints_of)

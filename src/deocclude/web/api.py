@@ -30,7 +30,7 @@ from deocclude.images import open_image, open_mask
 from deocclude.pipelines.scene import SceneDeoccluder
 from deocclude.pipelines.scene_outputs import SCENE_JSON
 from deocclude.pipelines.scene_people import SceneRequest
-from deocclude.presets import PRESETS
+from deocclude.stages.presets import offered_presets
 from deocclude.types import Person
 from deocclude.web.api_docs import api_page
 from deocclude.web.limits import Limits
@@ -86,7 +86,7 @@ def _routes(methods: Methods, limits: Limits, folder: Path) -> APIRouter:
             "status": "ok",
             "version": __version__,
             "preset": methods.default,
-            "presets": list(PRESETS),
+            "presets": list(offered_presets()),
             "limits": asdict(limits),
         }
 

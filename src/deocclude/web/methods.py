@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deocclude.conditioning.people_finder import how_many
 from deocclude.errors import InputError
-from deocclude.presets import preset
+from deocclude.stages.presets import preset
 from deocclude.web.limits import Limits
 
 if TYPE_CHECKING:
@@ -162,10 +162,8 @@ def interruptible(*stops: threading.Event) -> Iterator[None]:
 
 def _drawing(scenes: SceneDeoccluder, seed: int | None, num_candidates: int) -> SceneDeoccluder:
     """The same method with another seed and number of candidates; the networks are shared."""
-    from deocclude.pipelines.completion import DrawsCandidates
-
     deoccluder = copy.copy(scenes.deoccluder)
-    if num_candidates > 1 and not isinstance(deoccluder.rgb_completer, DrawsCandidates):
+    if num_candidates > 1 and not deoccluder.rgb_completer.draws_candidates:
         raise InputError(f"the RGB stage '{deoccluder.rgb_completer.name}' has one answer; ask for 1 candidate")
     deoccluder.num_candidates = num_candidates
     deoccluder.seed = deoccluder.seed if seed is None else seed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from deocclude.images import FORMATS, SUFFIXES
-from deocclude.presets import PRESETS
+from deocclude.stages.presets import offered_presets, preset
 from deocclude.web.limits import Limits
 from deocclude.web.results import INVENTED
 
@@ -125,12 +125,17 @@ def _ended() -> list[Any]:
     return [gr.update(visible=False), gr.update(visible=False)]
 
 
+def method_choices(default_preset: str) -> list[tuple[str, str]]:
+    """What the menu of methods says, and the presets it means: those that can run here first, with their licences."""
+    here = {default_preset: True} | offered_presets()
+    return [(f"{name}: {preset(name).title}{'' if runs else ', needs weights'}", name) for name, runs in here.items()]
+
+
 def _wishes(default_preset: str, limits: Limits) -> dict[str, Any]:
     """The inputs for what a user may wish besides, by name, in the order in which `steps` takes them."""
-    presets = [name for name in PRESETS if name == default_preset or not name.endswith("-tiny")]
-    preset = gr.Dropdown(
-        presets, value=default_preset, label="Method", elem_id="preset",
-        info="feedforward is built in; the others need weights from a model hub ('deocclude weights list').",
+    method = gr.Dropdown(
+        method_choices(default_preset), value=default_preset, label="Method", elem_id="preset",
+        info="Those that can run here come first; the others need weights ('deocclude weights list').",
     )  # fmt: skip
     extend = gr.Checkbox(
         False, label="Go on beyond the edge of the picture, where it cuts somebody off", elem_id="extend"
@@ -148,6 +153,6 @@ def _wishes(default_preset: str, limits: Limits) -> dict[str, Any]:
         seed = gr.Number(0, precision=0, minimum=0, maximum=2**31, label="Seed: another one draws another picture")
     gr.Markdown("A wish that the method cannot fulfil is answered with a sentence that says which one can.")
     return {
-        "preset": preset, "extend": extend, "words": words, "box": box, "reference": reference,
+        "preset": method, "extend": extend, "words": words, "box": box, "reference": reference,
         "candidates": candidates, "seed": seed,
     }  # fmt: skip

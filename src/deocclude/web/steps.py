@@ -378,7 +378,7 @@ def _told(num_people: int, chosen: int | None) -> str:
 
 
 def _reads_joints(scenes: SceneDeoccluder) -> bool:
-    return bool(getattr(scenes.deoccluder.mask_completer, "uses_joints", False))
+    return "keypoints" in scenes.deoccluder.mask_completer.accepts
 
 
 def _alive(session: Session | None) -> Session:

@@ -35,7 +35,7 @@ class Method:
     """A method of ours as options of `deocclude predict`.
 
     mask_stage, rgb_stage: in place of the preset's; TRAINED is the file of the row's own training. options: further
-    ones. weights: what of `weight_specs.PRESET_WEIGHTS` and `WEIGHTS` it loads besides what the package has.
+    ones. weights: presets, stages or weights (`stages.presets.weights_of`) that it loads besides what the package has.
     """
 
     preset: str = "feedforward"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from deocclude.models.diffusion.configs import HEATMAP_SIGMA
 from deocclude.models.diffusion.joint_heatmaps import found, gaussian_heatmaps
 from deocclude.models.diffusion.stable_diffusion import (
     LATENT_SCALE,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import Attention
 
-HEATMAP_SIGMA = 2.5
-"""Paper A's σ1 and DPMesh's, in pixels of a 32-px heatmap."""
 TAPS = ("up_blocks.0.resnets.1", "up_blocks.1.attentions.1", "up_blocks.2.attentions.1", "up_blocks.3.attentions.2")
 """The U-Net's layers whose outputs are F, at 1/64, 1/32, 1/16 and 1/8 of the picture: 4, 8, 16, 32 px of 256."""
 

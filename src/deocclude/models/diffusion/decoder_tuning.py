@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from deocclude.models.diffusion.configs import DecoderTuningConfig
 from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderTuningConfig:
-    """How the decoder is tuned. Where paper A is silent, as in Blended Latent Diffusion, which it follows."""
-
-    steps: int = 50
-    """Optimiser steps; paper A's Table H tries 0 to 200."""
-    learning_rate: float = 1e-4
-    """Of Adam."""
-    visible_weight: float = 100.0
-    """λ of Eq. 16."""
-    together: bool = False
-    """One decoder for the whole batch instead of one a person: fewer copies, and no longer the paper's result."""
-    stop_below: float | None = None
-    """Stop once Eq. 16's visible term, a mean over the whole picture, lies below this; None makes every step."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or not 0 < self.learning_rate < math.inf or not 0 <= self.visible_weight < math.inf:
-            raise ValueError(
-                "need steps >= 0, learning_rate > 0 and visible_weight >= 0, got "
-                f"{self.steps}, {self.learning_rate} and {self.visible_weight}"
-            )
-        if self.stop_below is not None and not 0 <= self.stop_below < math.inf:
-            raise ValueError(f"stop_below must be at least 0, got {self.stop_below}")
 
 
 def tuned_picture(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
+from deocclude.models.diffusion.configs import JointInputConfig
 from deocclude.skeletons import BODY_25
 
 MIN_CONFIDENCE = 0.05
@@ -23,26 +21,6 @@ JOINT_PAIRS = (
 """Pairs of BODY_25 joints between which joints are put (paper A, Table A)."""
 
 assert all("toe" in name or "heel" in name for name in BODY_25[NUM_BODY_JOINTS:])
-
-Kind = Literal["occluded-heatmap", "whole-heatmap", "occluded-mask"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointInputConfig:
-    """How joints enter the mask completion U-Net. The defaults are paper A's final configuration."""
-
-    kind: Kind = "occluded-heatmap"
-    """What is drawn (paper A, B.3 and Table F): occluded joints, all joints, or discs in place of Gaussians."""
-    sub_joints: int = 9
-    """Joints put between each of the 14 pairs (Table E's s)."""
-    sigma: float = 8.0
-    """Standard deviation in pixels of a 256-px crop (Table C's σ2); 0 draws nothing."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"no kind of joint input '{self.kind}'; choose from {', '.join(get_args(Kind))}")
-        if self.sub_joints < 0 or self.sigma < 0:
-            raise ValueError(f"sub_joints and sigma must be at least 0, got {self.sub_joints} and {self.sigma}")
 
 
 def gaussian_heatmaps(joints_xy: Tensor, drawn: Tensor, size: int, sigma: float) -> Tensor:

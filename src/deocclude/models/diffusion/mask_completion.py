@@ -6,69 +6,15 @@ joins at its own size, and has as many parameters as the paper counts: 18,020,32
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deocclude.models.diffusion.body_prior import HEATMAP_SIGMA, PriorFeatures
-from deocclude.models.diffusion.joint_heatmaps import JointInputConfig
-
-Input = Literal["modal_mask", "joints", "image", "invisible_mask"]
-Output = Literal["amodal_mask", "rgb"]
-
-INPUT_CHANNELS: dict[Input, int] = {"modal_mask": 1, "joints": 1, "image": 3, "invisible_mask": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorUNetConfig:
-    """What goes in, what comes out, and the widths. The defaults are paper A's U_mask."""
-
-    inputs: tuple[Input, ...] = ("modal_mask", "joints")
-    """Pictures that are concatenated, in this order; `joints` is drawn as `joint_input` says."""
-    outputs: tuple[Output, ...] = ("amodal_mask",)
-    """What is predicted, in this order."""
-    mask_logits: Literal[1, 2] = 1
-    """One logit for binary cross-entropy, two for the cross-entropy of paper A's Table G."""
-    joint_input: JointInputConfig = field(default_factory=JointInputConfig)
-    """How joints are drawn."""
-    has_prior: bool = True
-    """Whether F and T are fed in; without them this is paper A's ablation #1."""
-    prior_channels: tuple[int, int, int, int] = (1280, 1280, 640, 320)
-    """Channels of F at 4, 8, 16 and 32 px."""
-    num_tokens: int = 30
-    """Channels of T at 8 and 16 px."""
-    heatmap_sigma: float = HEATMAP_SIGMA
-    """Standard deviation of the prior's joint heatmaps, pixels of the latent (Table D's σ1)."""
-    encoder: tuple[int, ...] = (32, 64, 128, 256, 256, 256, 256)
-    """Channels from the full size down to 1/64 of it."""
-    projection: int = 512
-    """Channels to which each map of the prior is brought."""
-    decoder: tuple[int, ...] = (384, 256, 128, 64, 32, 32)
-    """Channels from 1/32 of the size up to the full one."""
-
-    def __post_init__(self) -> None:
-        if len(self.encoder) != 7 or len(self.decoder) != 6:
-            raise ValueError(f"need 7 encoder and 6 decoder widths, got {len(self.encoder)} and {len(self.decoder)}")
-        if not self.inputs or not self.outputs:
-            raise ValueError("need at least one input and one output")
-
-    @property
-    def in_channels(self) -> int:
-        return sum(INPUT_CHANNELS[name] for name in self.inputs)
-
-    @property
-    def out_channels(self) -> int:
-        return sum(self.mask_logits if name == "amodal_mask" else 3 for name in self.outputs)
-
-    @property
-    def fed_channels(self) -> tuple[int, int, int, int]:
-        """Of what the prior feeds in at 4, 8, 16 and 32 px: F, and T where there is one."""
-        smallest, small, middle, large = self.prior_channels
-        return smallest, small + self.num_tokens, middle + self.num_tokens, large
+from deocclude.models.diffusion.body_prior import PriorFeatures
+from deocclude.models.diffusion.configs import PriorUNetConfig
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from deocclude.models.diffusion.configs import SamplingConfig
 from deocclude.models.diffusion.rgb_completion import Conditioning, RgbDenoiser, stacked
 
 if TYPE_CHECKING:
@@ -23,29 +22,6 @@ NOISE_SCHEDULE = {
     "steps_offset": 1,
 }
 """Stable Diffusion 1.x's, which pix2gestalt keeps."""
-
-MAX_STEPS = {"ddim": 999, "unipc": 999, "dpm++": 999, "lcm": 50}
-"""By solver. More would meet a timestep twice, or one that the schedule lacks; `lcm` is distilled from 50."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How the latent is denoised."""
-
-    solver: Literal["ddim", "unipc", "dpm++", "lcm"] = "unipc"
-    """`ddim` with eta 0 is paper A's Eq. 15; the others need far fewer steps; `lcm` needs weights distilled for it."""
-    steps: int = 15
-    """Denoising steps; paper A gives no number, pix2gestalt's own is 200."""
-    guidance: float = 2.0
-    """Weight of the condition (classifier-free guidance); 1 halves the cost. pix2gestalt's own is 2."""
-
-    def __post_init__(self) -> None:
-        if self.solver not in MAX_STEPS:
-            raise ValueError(f"no solver '{self.solver}'; choose from {', '.join(MAX_STEPS)}")
-        if not 1 <= self.steps <= MAX_STEPS[self.solver]:
-            raise ValueError(f"steps of {self.solver} must be 1 to {MAX_STEPS[self.solver]}, got {self.steps}")
-        if not 0 <= self.guidance < math.inf:  # not a number included
-            raise ValueError(f"guidance must be at least 0 and finite, got {self.guidance}")
 
 
 def make_scheduler(config: SamplingConfig) -> Any:

@@ -10,7 +10,8 @@ import torch
 from deocclude.models.feedforward.mask_completion import mean_logits, mirrored, parsing_labels
 from deocclude.models.feedforward.rgb_completion import one_hot_parts
 from deocclude.parsing import FLIPPED_PARTS
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import MaskStage, RgbStage
+from deocclude.types import Hints, MaskCompletion
 from deocclude.weights import asset_path, load_network
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ CROP_SIZE = 256
 """The side the networks are trained at, pixels."""
 
 
-class _Stage:
+class _Feedforward:
     """A trained network that works on crops (B, 3, size, size).
 
     mirror: ask the network about the mirrored crop too and average (ours; False is the paper).
     """
 
     name = "feedforward"
-    takes_batches = True
+    batched = True
 
     def __init__(
         self, network: nn.Module, *, size: int = CROP_SIZE, mirror: bool = True, weights_sha256: str | None = None
@@ -35,7 +36,7 @@ class _Stage:
         self.network = network.eval()
         self.size = size
         self.mirror = mirror
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256: str | dict[str, str] | None = weights_sha256
 
     @property
     def dtype(self) -> torch.dtype:
@@ -43,14 +44,12 @@ class _Stage:
         return next(self.network.parameters()).dtype
 
 
-class FeedforwardMaskCompleter(_Stage):
+class FeedforwardMaskCompleter(_Feedforward, MaskStage):
     """Stage 1 of paper B: a `MaskCompletionNetwork`."""
 
     @torch.inference_mode()
-    def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
-    ) -> MaskCompletion:
-        """image float (B, 3, H, W) in [0, 1], modal_mask bool (B, 1, H, W), no joints, to the completion."""
+    def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+        """image float (B, 3, H, W) in [0, 1], modal_mask bool (B, 1, H, W), to the completion."""
         inputs = image.to(self.dtype), modal_mask.to(self.dtype)
         logits = self.network(*inputs)
         if self.mirror:
@@ -69,18 +68,11 @@ class FeedforwardMaskCompleter(_Stage):
         )
 
 
-class FeedforwardRgbCompleter(_Stage):
-    """Stage 2 of paper B: a `RgbCompletionNetwork`. It draws nothing at random and reads no words."""
+class FeedforwardRgbCompleter(_Feedforward, RgbStage):
+    """Stage 2 of paper B: a `RgbCompletionNetwork`. It draws nothing at random and reads no prompt."""
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, H, W) in [0, 1] to the network's own picture, float32 (B, 3, H, W) in [0, 1]."""
         pictures = image, completion.modal_mask, completion.amodal_mask
         parts = (

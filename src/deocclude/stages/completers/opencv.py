@@ -14,7 +14,8 @@ import torch
 from deocclude.errors import InputError
 from deocclude.images import as_image
 from deocclude.masks import invisible_mask
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import RgbStage
+from deocclude.types import Hints, MaskCompletion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ RADIUS = 3
 """Pixels round each unknown one that it is computed from."""
 
 
-class OpencvInpainting:
+class OpencvInpainting(RgbStage):
     """Continues the known colours into the invisible region.
 
     method: which of the two. known: what may be continued: the visible person's pixels alone, or every pixel that is
@@ -37,14 +38,7 @@ class OpencvInpainting:
         self.method, self.known, self.size = method, known, size
         _opencv()
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, H, W) in [0, 1] to the same with the unknown pixels painted, in steps of 1/255."""
         invisible = invisible_mask(completion.modal_mask, completion.amodal_mask)
         known = completion.modal_mask if self.known == "person" else ~invisible

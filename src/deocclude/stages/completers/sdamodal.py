@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from deocclude.baselines.loading import hub_folder, load_converted, load_part
-from deocclude.baselines.windows import paper_windows
 from deocclude.models.diffusion.sampling import NOISE_SCHEDULE
 from deocclude.models.sdamodal import SdamodalNetwork
 from deocclude.models.sssd import amodal_probability
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import MaskStage
+from deocclude.stages.completers.windows import paper_windows
+from deocclude.stages.loading import load_part
+from deocclude.types import Hints, MaskCompletion
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -30,7 +31,7 @@ WINDOW_SIZE = 512
 TIMESTEP = 181
 NUM_NOISES = 8
 SEED = 0
-"""Of the noises: a mask stage is told none, and is to give the same mask for the same picture."""
+"""Of the noises: a mask stage gets none, and is to give the same mask for the same picture."""
 
 
 class DiffusionFeatures:
@@ -82,7 +83,7 @@ class DiffusionFeatures:
         return maps
 
 
-class SdamodalMaskCompleter:
+class SdamodalMaskCompleter(MaskStage):
     """The mask U-Net on SSSD's square round the visible part, which is cut out of the features too."""
 
     name = "sdamodal"
@@ -106,27 +107,14 @@ class SdamodalMaskCompleter:
         return next(self.network.parameters()).dtype
 
     @torch.inference_mode()
-    def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
-    ) -> MaskCompletion:
-        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S); reads no joints, refines nothing."""
+    def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S); refines nothing."""
         windows = paper_windows(modal_mask)
         maps = [windows.cut(value, value.shape[-1]).to(self.dtype) for value in self.features_of(image)]
         seen = windows.cut(modal_mask.to(self.dtype), self.window_size, "nearest")
         probability = amodal_probability(self.network(seen, maps)).float()
         probability = windows.paste(probability, image.shape[-1]).clamp(0, 1)
         return MaskCompletion(modal_mask, (probability > 0.5) | modal_mask, probability)
-
-
-def load_mask_completer(*, device: torch.device, dtype: torch.dtype) -> SdamodalMaskCompleter:
-    """With the converted U-Net and the hub's Stable Diffusion 2.1. Raises InputError, saying how to get them, without.
-
-    The small U-Net works in float32: its answer is a mask.
-    """
-    network, sha256 = load_converted("sdamodal", "SdamodalNetwork", device, torch.float32)
-    folder, commit = hub_folder("sd21")
-    features_of = load_features(folder, device=device, dtype=dtype)
-    return SdamodalMaskCompleter(network, features_of, weights_sha256={"sdamodal": sha256, "sd21": commit})
 
 
 def load_features(folder: Path, *, device: torch.device, dtype: torch.dtype) -> DiffusionFeatures:

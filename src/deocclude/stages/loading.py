@@ -1,4 +1,4 @@
-"""What the baselines' loaders share: converted networks, and pipelines of the hub's files."""
+"""What the stages' loaders share: converted networks, and pipelines of the hub's files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from deocclude.errors import InputError
+from deocclude.weight_specs import WeightSpec, require
 
 if TYPE_CHECKING:
     import torch
@@ -16,40 +17,35 @@ Loaded = TypeVar("Loaded")
 _SHARED: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 
-def shared(name: str, device: torch.device, dtype: torch.dtype, load: Callable[[], Loaded]) -> Loaded:
-    """What `load` makes of the weights `name`, made once for as long as a stage holds it: two of them share it.
+def shared(spec: WeightSpec, device: torch.device, dtype: torch.dtype, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` makes of these weights, made once for as long as a stage holds it: two of them share it.
 
     Raises InputError, saying how to get them, where the weights are not on this machine.
     """
-    from deocclude.weight_specs import require
-
-    key = str(require(name)), str(device), str(dtype), load.__module__, load.__qualname__
+    key = str(require(spec)), str(device), str(dtype), load.__module__, load.__qualname__
     loaded = _SHARED.get(key)
     if loaded is None:
         loaded = _SHARED[key] = load()
     return loaded
 
 
-def load_converted(name: str, network: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, str]:
-    """The converted weights `name` as the network of that class, and the file's sha256.
+def load_converted(spec: WeightSpec, network: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, str]:
+    """The converted weights as the network of that class, and the file's sha256.
 
     Raises InputError, saying how to get them, where they are not on this machine, and for a file of another network.
     """
-    from deocclude.weight_specs import require
     from deocclude.weights import load_network
 
-    loaded, sha256 = load_network(require(name), expected=network, dtype=dtype)
+    loaded, sha256 = load_network(require(spec), expected=network, dtype=dtype)
     return loaded.to(device).eval().requires_grad_(False), sha256
 
 
-def hub_folder(name: str) -> tuple[Path, str]:
-    """Where the hub's files `name` lie, and what identifies them in a JSON file.
+def hub_folder(spec: WeightSpec) -> tuple[Path, str]:
+    """Where these files of the hub lie, and what identifies them in a JSON file.
 
     Raises InputError, saying how to get them, where they are not on this machine.
     """
-    from deocclude.weight_specs import require
-
-    folder = require(name)
+    folder = require(spec)
     return folder, f"commit {folder.name}"
 
 

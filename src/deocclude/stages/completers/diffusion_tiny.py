@@ -16,17 +16,18 @@ from torch import nn
 
 from deocclude.conditioning.sentence_encoder import SentenceEncoder
 from deocclude.models.diffusion.body_prior import BodyPrior, BodyPriorConfig
-from deocclude.models.diffusion.mask_completion import PriorUNet, PriorUNetConfig
+from deocclude.models.diffusion.configs import PriorUNetConfig
+from deocclude.models.diffusion.mask_completion import PriorUNet
 from deocclude.models.diffusion.rgb_completion import ImageEncoderConfig, RgbDenoiser, RgbDenoiserConfig
 from deocclude.models.diffusion.stable_diffusion import StableDiffusionConfig, make_controlnet
-from deocclude.pipelines.diffusion import (
+from deocclude.stages.completers.diffusion import (
     DiffusionMaskCompleter,
     DiffusionRgbCompleter,
     Stage2Prior,
     UNetRgbCompleter,
 )
-from deocclude.pipelines.diffusion_stages import MASK_STAGE_CONFIGS, RGB_STAGE_CONFIGS, U_RGB, configured
-from deocclude.presets import RgbOptions
+from deocclude.stages.diffusion import MASK_DESIGNS, RGB_CONFIGS, RGB_DESIGN, DiffusionRgbConfig
+from deocclude.stages.diffusion_tiny import tiny_config
 
 NOTE = "miniature networks with random weights: the result shows that everything runs, and means nothing"
 
@@ -34,30 +35,26 @@ NETWORKS = StableDiffusionConfig(
     channels=(32, 32, 64, 64), vae_channels=(32, 32, 32, 32), context_dim=64, hint_channels=(4, 8, 8, 16)
 )
 VOCABULARY = 512
-STEPS = 4
-"""Denoising steps of every miniature."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def tiny_mask_completer(name: str, *, device: torch.device, dtype: torch.dtype) -> DiffusionMaskCompleter:
     """The mask stage `name` in miniature."""
-    config = tiny_unet_config(MASK_STAGE_CONFIGS[name])
+    config = tiny_unet_config(MASK_DESIGNS[name])
     unet = _tiny_unet(config).to(device, dtype)
     prior = tiny_body_prior().to(device, dtype) if config.has_prior else None
     return DiffusionMaskCompleter(unet, prior, name=f"{name}-tiny", note=NOTE)
 
 
 def tiny_rgb_completer(
-    name: str, *, device: torch.device, dtype: torch.dtype, options: RgbOptions | None = None
+    name: str, config: DiffusionRgbConfig | None = None, *, device: torch.device, dtype: torch.dtype
 ) -> DiffusionRgbCompleter:
-    """The RGB stage `name` in miniature: four steps, and two of the decoder's where it is tuned, unless asked."""
-    config = RGB_STAGE_CONFIGS[name]
-    tuning = replace(config.tuning, steps=min(config.tuning.steps, 2))
-    config = replace(config, sampling=replace(config.sampling, steps=STEPS), tuning=tuning)
+    """The RGB stage `name` in miniature, with its own settings in few steps unless `config` says others."""
+    config = config or tiny_config(RGB_CONFIGS[name])
     return DiffusionRgbCompleter(
         tiny_denoiser().to(device, dtype),
-        configured(config, options),
+        config,
         controlnet=_tiny_controlnet(device, dtype) if config.control else None,
         sentence_encoder=tiny_sentence_encoder(device, dtype),
         name=f"{name}-tiny",
@@ -68,7 +65,7 @@ def tiny_rgb_completer(
 def tiny_unet_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> UNetRgbCompleter:
     """The RGB stage `two-stage-unet` in miniature."""
     return UNetRgbCompleter(
-        _tiny_unet(tiny_unet_config(U_RGB)).to(device, dtype),
+        _tiny_unet(tiny_unet_config(RGB_DESIGN)).to(device, dtype),
         build_stage_2_prior(device=device, dtype=dtype),
         name="two-stage-unet-tiny",
         note=NOTE,

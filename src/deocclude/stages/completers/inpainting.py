@@ -1,4 +1,4 @@
-"""An inpainting pipeline of `diffusers` as an RGB stage: the invisible region is its hole, words are its prompt."""
+"""An inpainting pipeline of `diffusers` as an RGB stage: the invisible region is its hole."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from torch import Tensor
 from deocclude.conditioning.describer import GENERIC_DESCRIPTION
 from deocclude.errors import InputError
 from deocclude.masks import invisible_mask
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import RgbStage
+from deocclude.types import Hints, MaskCompletion
 
 
-class InpaintingRgbCompleter:
+class InpaintingRgbCompleter(RgbStage):
     """pipeline: takes prompt, image, mask_image, height, width, generator and output_type, as all of them do.
 
-    call: what else it is called with, as steps and guidance. instruction: the prompt, with {} for the words about the
-    person. hole_colour: grey value that the hole is filled with first, for a pipeline that sees what is in it.
+    call: what else it is called with, as steps and guidance. instruction: the prompt, with {} for the sentence about
+    the person. hole_colour: grey value that the hole is filled with first, for a pipeline that sees what is in it.
     """
+
+    accepts = frozenset({"prompt", "generator"})
 
     def __init__(
         self,
@@ -34,9 +37,14 @@ class InpaintingRgbCompleter:
     ) -> None:
         self.pipeline, self.call = pipeline, call
         self.instruction, self.hole_colour = instruction, hole_colour
-        self.name, self.size, self.dtype = name, size, dtype
+        self.name, self.size, self._dtype = name, size, dtype
         self.weights_sha256 = weights_sha256
         pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the networks' arithmetic."""
+        return self._dtype
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -44,23 +52,16 @@ class InpaintingRgbCompleter:
         return {**self.call, "instruction": self.instruction, "hole_colour": self.hole_colour}
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the pipeline's picture, float32 (B, 3, S, S) in [0, 1].
 
         The people are painted one after the other, so that a person's noise is drawn in one piece. Raises InputError
         where the numbers overflow.
         """
         hole = invisible_mask(completion.modal_mask, completion.amodal_mask).to(image)
-        sentences = words or [GENERIC_DESCRIPTION] * len(image)
+        sentences = hints.prompt or [GENERIC_DESCRIPTION] * len(image)
         people = zip(sentences, image.split(1), hole.split(1), strict=True)
-        painted = torch.cat([self._paint(*person, generator) for person in people])
+        painted = torch.cat([self._paint(*person, hints.generator) for person in people])
         if not torch.isfinite(painted).all():
             raise InputError(f"the RGB stage gave numbers that are not finite in {self.dtype}; try --dtype float32")
         return painted.clamp(0, 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,57 +15,29 @@ from deocclude.errors import InputError
 from deocclude.images import as_image
 from deocclude.masks import invisible_mask
 from deocclude.models.diffusion.body_prior import BodyPrior, PriorFeatures, UNetTaps
-from deocclude.models.diffusion.decoder_tuning import DecoderTuningConfig, tuned_picture
+from deocclude.models.diffusion.decoder_tuning import tuned_picture
 from deocclude.models.diffusion.joint_heatmaps import joint_input
 from deocclude.models.diffusion.mask_completion import PriorUNet
 from deocclude.models.diffusion.rgb_completion import (
-    HINT_COLOURS,
     Conditioning,
     RgbDenoiser,
     mask_hint,
     null_conditioning,
 )
-from deocclude.models.diffusion.sampling import SamplingConfig, draw_noise, sample
+from deocclude.models.diffusion.sampling import draw_noise, sample
 from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE, LATENT_STRIDE
 from deocclude.skeletons import NUM_JOINTS
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import MaskStage, RgbStage
+from deocclude.stages.diffusion import CROP_SIZE, DiffusionRgbConfig, hints_of_unet
+from deocclude.types import NO_HINTS, Hints, MaskCompletion
 
 if TYPE_CHECKING:
     from diffusers import ControlNetModel
 
     from deocclude.conditioning.sentence_encoder import SentenceEncoder, SentenceFeatures
 
-CROP_SIZE = 256
-"""The side both stages work at, pixels."""
-
 MAX_AT_ONCE = 8
 """Pictures painted in one batch: more are painted in several, in the memory of one."""
-
-Context = Literal["text_pooled", "image", "image+text", "text_tokens", "text_tokens_projected"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RgbStageConfig:
-    """Stage 2's settings. The defaults are the fast preset; paper A's own are `diffusion_stages`' `diffusion-paper`."""
-
-    context: Context = "text_pooled"
-    """What the U-Net reads: the sentence's one embedding, the picture's, both, or the sentence's 77 tokens."""
-    vqa: bool = True
-    """Ask a VQA model about the person; otherwise everybody is "a photo of a human"."""
-    control: bool = True
-    """Show the amodal mask to the ControlNet (f_c2)."""
-    hint_colour: Literal["ade20k", "coco", "white"] = "ade20k"
-    """Colour of a person in the ControlNet's hint."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """Solver, steps, guidance."""
-    tuning: DecoderTuningConfig = field(default_factory=lambda: DecoderTuningConfig(steps=0))
-    """Decoder fine-tuning (Eq. 16); 0 steps leave it out."""
-
-    def __post_init__(self) -> None:
-        if self.context not in get_args(Context):
-            raise ValueError(f"no context '{self.context}'; choose from {', '.join(get_args(Context))}")
-        if self.hint_colour not in HINT_COLOURS:
-            raise ValueError(f"no hint colour '{self.hint_colour}'; choose from {', '.join(HINT_COLOURS)}")
 
 
 class Describer(Protocol):
@@ -74,7 +46,7 @@ class Describer(Protocol):
     def __call__(self, images: Sequence[np.ndarray]) -> Sequence[str]: ...
 
 
-class DiffusionMaskCompleter:
+class DiffusionMaskCompleter(MaskStage):
     """Stage 1: body prior, joints and modal mask to the amodal mask (Eqs. 4 to 10).
 
     unet: U_mask, or U_one, which also predicts the picture (Eq. 18). prior: None for ablation #1. note: what a user
@@ -93,6 +65,8 @@ class DiffusionMaskCompleter:
     ) -> None:
         self.unet, self.prior = unet.eval(), prior
         self.name, self.size = name, size
+        self.accepts = hints_of_unet(unet.config)
+        self.paints = "rgb" in unet.config.outputs
         self.weights_sha256, self.note = weights_sha256, note
 
     @property
@@ -100,25 +74,14 @@ class DiffusionMaskCompleter:
         """Of the networks' arithmetic."""
         return next(self.unet.parameters()).dtype
 
-    @property
-    def paints(self) -> bool:
-        """Whether it predicts the picture with the mask."""
-        return "rgb" in self.unet.config.outputs
-
-    @property
-    def uses_joints(self) -> bool:
-        """Whether it makes a difference that no joints were found."""
-        return self.prior is not None or "joints" in self.unet.config.inputs
-
     @torch.inference_mode()
-    def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
-    ) -> MaskCompletion:
-        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S), joints (B, 25, 3) in pixels of the crop.
+    def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S).
 
         Paper A takes the modal mask as exact, so `refine_modal` changes nothing.
         """
         dtype = self.dtype
+        joints = hints.keypoints
         if joints is None:
             joints = image.new_zeros(len(image), NUM_JOINTS, 3)
         prior = self.prior_features(image, joints)
@@ -144,39 +107,33 @@ class DiffusionMaskCompleter:
         return features.map(lambda value: value.to(self.dtype))
 
 
-class OneStageRgbCompleter:
+class OneStageRgbCompleter(RgbStage):
     """Stage 2 of the one-stage ablation: the picture that U_one predicted with the mask (Eq. 18)."""
 
     name = "one-stage"
     size = CROP_SIZE
-    weights_sha256 = None
-    needs_rgb_of_mask_stage = True
+    needs_painting_mask_stage = True
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """The mask stage's picture (B, 3, S, S). Raises InputError where the mask stage made none."""
         if completion.rgb is None:
             raise InputError("the RGB stage 'one-stage' goes with the mask stage 'one-stage' alone")
         return completion.rgb
 
 
-class DiffusionRgbCompleter:
-    """Stage 2: words, amodal mask and occluded picture to the person's picture, by denoising (Eqs. 12 to 17).
+class DiffusionRgbCompleter(RgbStage):
+    """Stage 2: prompt, amodal mask and occluded picture to the person's picture, by denoising (Eqs. 12 to 17).
 
     The ControlNet and the sentence encoder may be None where the configuration needs none. note: what a user must be
     told of these weights.
     """
 
+    draws_candidates = True
+
     def __init__(
         self,
         denoiser: RgbDenoiser,
-        config: RgbStageConfig,
+        config: DiffusionRgbConfig,
         *,
         controlnet: ControlNetModel | None = None,
         sentence_encoder: SentenceEncoder | None = None,
@@ -187,10 +144,11 @@ class DiffusionRgbCompleter:
         note: str | None = None,
     ) -> None:
         assert controlnet is not None or not config.control, "f_c2 needs a ControlNet"
-        assert sentence_encoder is not None or not (config.control or config.context != "image"), "words need CLIP"
+        assert sentence_encoder is not None or not (config.control or config.reads_prompt), "prompts need CLIP"
         self.denoiser, self.config = denoiser.eval(), config
         self.controlnet = controlnet if config.control else None
         self.sentence_encoder, self.describer = sentence_encoder, describer
+        self.accepts = config.accepts
         self.name, self.size = name, size
         self.weights_sha256, self.note = weights_sha256, note
 
@@ -202,40 +160,23 @@ class DiffusionRgbCompleter:
     @property
     def settings(self) -> dict[str, Any]:
         """The configuration as plain values, for a JSON file."""
-        return asdict(self.config)
-
-    @property
-    def reads_words(self) -> bool:
-        """Whether a sentence about the person changes anything."""
-        return self.config.context != "image"
-
-    @property
-    def looks_at_reference(self) -> bool:
-        """Whether another photograph of the person changes anything."""
-        return self.config.context in ("image", "image+text")
+        lcm_lora = self.config.lcm_lora
+        return {**asdict(self.config), "lcm_lora": None if lcm_lora is None else lcm_lora.name}
 
     def describe(self, image: Tensor) -> list[str]:
         """A sentence about each person (Eq. 12), none where nothing reads them.
 
         image: float (B, 3, S, S) in [0, 1], the crop with the occluder.
         """
-        if not self.reads_words:
+        if not self.config.reads_prompt:
             return []
         if not self.config.vqa or self.describer is None:
             return [GENERIC_DESCRIPTION] * len(image)
         return list(self.describer([as_image(one) for one in image]))
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        reference: Tensor | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the person before white, float32 (B, 3, S, S) in [0, 1]."""
-        return self.candidates(image, completion, 1, words=words, generator=generator, reference=reference)[:, 0]
+        return self.candidates(image, completion, 1, hints=hints)[:, 0]
 
     @torch.inference_mode()
     def candidates(
@@ -244,25 +185,23 @@ class DiffusionRgbCompleter:
         completion: MaskCompletion,
         count: int,
         *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        reference: Tensor | None = None,
+        hints: Hints = NO_HINTS,
         on_step: Callable[[Tensor], None] = lambda latent: None,
     ) -> Tensor:
         """`count` pictures of each person, best first by `visible_error`: float32 (B, count, 3, S, S) in [0, 1].
 
-        reference: another photograph of the person, float (1, 3, H, W) in [0, 1], for CLIP in the crop's place.
         Raises InputError where the numbers overflow in this dtype.
         """
-        given, null = self.conditioning(image, completion, words, reference)
+        self.check(hints)
+        given, null = self.conditioning(image, completion, hints)
         given, null = given.repeated(count), null.repeated(count)
         side = image.shape[-1] // LATENT_STRIDE
-        noise = draw_noise(len(given.latents), (side, side), generator, like=given.latents)
+        noise = draw_noise(len(given.latents), (side, side), hints.generator, like=given.latents)
         shown, modal_mask = (value.repeat_interleave(count, 0) for value in (image, completion.modal_mask))
         painted = []
         for first in range(0, len(noise), MAX_AT_ONCE):
             rows = slice(first, first + MAX_AT_ONCE)
-            latent = self._sample(noise[rows], given.part(rows), null.part(rows), generator, on_step)
+            latent = self._sample(noise[rows], given.part(rows), null.part(rows), hints.generator, on_step)
             painted.append(self.picture(latent, shown[rows], modal_mask[rows]))
         pictures = torch.cat(painted).unflatten(0, (len(image), count))
         return _ranked(pictures, visible_error(pictures, image, completion.modal_mask))
@@ -300,22 +239,22 @@ class DiffusionRgbCompleter:
         return ((decoded.float() + 1) / 2).clamp(0, 1)
 
     def conditioning(
-        self, image: Tensor, completion: MaskCompletion, words: list[str] | None, reference: Tensor | None = None
+        self, image: Tensor, completion: MaskCompletion, hints: Hints
     ) -> tuple[Conditioning, Conditioning]:
         """C_2 (Eqs. 12 and 13) and its null branch; computed once for all steps."""
         sentences = empty = None
         if self.sentence_encoder is not None:
-            sentences = self.sentence_encoder(words or [GENERIC_DESCRIPTION] * len(image))
+            sentences = self.sentence_encoder(hints.prompt or [GENERIC_DESCRIPTION] * len(image))
             empty = self.sentence_encoder([""]).hidden.to(self.denoiser.dtype)
-        shown = reference if reference is not None and self.looks_at_reference else image
+        shown = image if hints.reference is None else hints.reference
         given = Conditioning(
             latents=self.denoiser.condition_latents(image, completion.modal_mask),
             tokens=self.context_tokens(shown, sentences),
         )
         if self.controlnet is not None:
             assert sentences is not None and empty is not None
-            # Without words in the condition (ablation #6) the ControlNet reads the empty sentence.
-            hidden = sentences.hidden if self.reads_words else empty.expand(len(image), -1, -1)
+            # Without a prompt in the condition (ablation #6) the ControlNet reads the empty sentence.
+            hidden = sentences.hidden if self.config.reads_prompt else empty.expand(len(image), -1, -1)
             hint = mask_hint(completion.amodal_mask, self.config.hint_colour)
             given = Conditioning(
                 given.latents, given.tokens, hint.to(self.denoiser.dtype), hidden.to(self.denoiser.dtype)
@@ -370,7 +309,7 @@ class Stage2Prior:
         return self.taps.features(torch.cat([noisy, latents], dim=1), 0, tokens, control)
 
 
-class UNetRgbCompleter:
+class UNetRgbCompleter(RgbStage):
     """Stage 2 of the ablation `two-stage (U_rgb)`: one pass of a U-Net fed with stage 2's prior (Eq. 20)."""
 
     def __init__(
@@ -393,14 +332,7 @@ class UNetRgbCompleter:
         return next(self.unet.parameters()).dtype
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the network's picture, float32 (B, 3, S, S) in [0, 1]."""
         pictures = {
             "image": image,

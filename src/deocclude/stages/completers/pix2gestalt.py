@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deocclude.baselines.loading import load_converted, shared
+from deocclude.models.diffusion.configs import SamplingConfig
 from deocclude.models.diffusion.rgb_completion import Conditioning, RgbDenoiser, null_conditioning, stacked
-from deocclude.models.diffusion.sampling import SamplingConfig, draw_noise, make_scheduler
+from deocclude.models.diffusion.sampling import draw_noise, make_scheduler
 from deocclude.models.diffusion.stable_diffusion import LATENT_STRIDE
-from deocclude.pipelines.diffusion import visible_error
-from deocclude.types import MaskCompletion
+from deocclude.stages.completers.base import MaskStage, RgbStage
+from deocclude.stages.completers.diffusion import visible_error
+from deocclude.types import NO_HINTS, Hints, MaskCompletion
 
 CROP_SIZE = 256
 WHITE_ABOVE = 250
@@ -26,7 +27,7 @@ WHITE_ABOVE = 250
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601)."""
 SEED = 0
-"""Of the mask stage, which is told none."""
+"""Of the mask stage, which gets none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +74,14 @@ class Pix2gestalt:
         return ((denoiser.decode(latent).float() + 1) / 2).clamp(0, 1)
 
 
-class _Stage:
+class _Painting:
+    """What both stages have: the painter."""
+
     name = "pix2gestalt"
 
     def __init__(self, painter: Pix2gestalt, *, size: int = CROP_SIZE) -> None:
         self.painter, self.size = painter, size
-        self.weights_sha256 = painter.weights_sha256
+        self.weights_sha256: str | dict[str, str] | None = painter.weights_sha256
 
     @property
     def dtype(self) -> torch.dtype:
@@ -91,15 +94,13 @@ class _Stage:
         return asdict(self.painter.config)
 
 
-class Pix2gestaltMaskCompleter(_Stage):
+class Pix2gestaltMaskCompleter(_Painting, MaskStage):
     """Paints, and takes for the person what is not white."""
 
     paints = True
 
-    def __call__(
-        self, image: Tensor, modal_mask: Tensor, *, joints: Tensor | None = None, refine_modal: bool = False
-    ) -> MaskCompletion:
-        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S); reads no joints, refines nothing."""
+    def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+        """image float (B, 3, S, S) in [0, 1], modal_mask bool (B, 1, S, S); refines nothing."""
         # Everybody from the same noise, so that nobody's mask depends on who else is in the batch.
         pictures = [
             self.painter.paint(one, mask, torch.Generator(image.device).manual_seed(SEED))
@@ -110,37 +111,26 @@ class Pix2gestaltMaskCompleter(_Stage):
         return MaskCompletion(modal_mask, painted | modal_mask, painted.float(), rgb=rgb)
 
 
-class Pix2gestaltRgbCompleter(_Stage):
+class Pix2gestaltRgbCompleter(_Painting, RgbStage):
     """The picture itself: the mask stage's own, where the mask was read off it, a new one otherwise.
 
     The amodal mask that it is given changes nothing: pix2gestalt reads none.
     """
 
-    def __call__(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    accepts = frozenset({"generator"})
+    draws_candidates = True
+
+    def complete(self, image: Tensor, completion: MaskCompletion, hints: Hints) -> Tensor:
         """image float (B, 3, S, S) in [0, 1] to the person on white, float32 (B, 3, S, S) in [0, 1]."""
         mine = self.painter.last
         if mine is not None and completion.rgb is not None and torch.equal(mine, completion.rgb):
             return mine
-        return self.candidates(image, completion, 1, generator=generator)[:, 0]
+        return self.candidates(image, completion, 1, hints=hints)[:, 0]
 
-    def candidates(
-        self,
-        image: Tensor,
-        completion: MaskCompletion,
-        count: int,
-        *,
-        words: list[str] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def candidates(self, image: Tensor, completion: MaskCompletion, count: int, *, hints: Hints = NO_HINTS) -> Tensor:
         """`count` new pictures of each person, (B, count, 3, S, S), the nearest to the visible pixels first."""
-        generator = generator or torch.Generator(image.device).manual_seed(SEED)
+        self.check(hints)
+        generator = hints.generator or torch.Generator(image.device).manual_seed(SEED)
         modal_mask = completion.modal_mask
         shown, masks = image.repeat_interleave(count, 0), modal_mask.repeat_interleave(count, 0)
         pictures = self.painter.paint(shown, masks, generator).unflatten(0, (len(image), count))
@@ -153,21 +143,3 @@ def not_white(picture: Tensor) -> Tensor:
     shares = picture.new_tensor(GREY).view(3, 1, 1)
     grey = ((picture * 255).round() * shares).sum(dim=1, keepdim=True).round()
     return grey <= WHITE_ABOVE
-
-
-def load_mask_completer(*, device: torch.device, dtype: torch.dtype) -> Pix2gestaltMaskCompleter:
-    """With the weights that the user converted. Raises InputError, saying how to get them, without."""
-    return Pix2gestaltMaskCompleter(_load_painter(device, dtype))
-
-
-def load_rgb_completer(*, device: torch.device, dtype: torch.dtype) -> Pix2gestaltRgbCompleter:
-    """With the weights that the user converted. Raises InputError, saying how to get them, without."""
-    return Pix2gestaltRgbCompleter(_load_painter(device, dtype))
-
-
-def _load_painter(device: torch.device, dtype: torch.dtype) -> Pix2gestalt:
-    def load() -> Pix2gestalt:
-        denoiser, sha256 = load_converted("pix2gestalt", "RgbDenoiser", device, dtype)
-        return Pix2gestalt(denoiser, Pix2gestaltConfig(), weights_sha256=sha256)
-
-    return shared("pix2gestalt", device, dtype, load)

@@ -1,1 +1,0 @@
-"""Other methods behind the two protocols of `deocclude.types`."""

@@ -1,0 +1,57 @@
+"""Human De-occlusion (paper B), compact: both stages, with the weights inside the package.
+
+Stage 1 may correct the modal mask; stage 2 reads stage 1's parsing where there is one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from deocclude.stages.spec import StageSpec
+from deocclude.weight_specs import shipped
+
+if TYPE_CHECKING:
+    import torch
+
+CROP_SIZE = 256
+"""The side the networks are trained at, pixels."""
+
+MASK = shipped("mask-completion", "feed-forward stage 1", size=14_400_000, parameters=6_900_000)
+RGB = shipped("rgb-completion", "feed-forward stage 2", size=8_100_000, parameters=4_020_000)
+WEIGHTS = (MASK, RGB)
+
+
+def load_mask_completer(*, device: torch.device, dtype: torch.dtype, config: Any) -> Any:
+    """Stage 1 with the package's weights."""
+    from deocclude.stages.completers.feedforward import load_mask_completer
+
+    return load_mask_completer(device=device, dtype=dtype)
+
+
+def load_rgb_completer(*, device: torch.device, dtype: torch.dtype, config: Any) -> Any:
+    """Stage 2 with the package's weights."""
+    from deocclude.stages.completers.feedforward import load_rgb_completer
+
+    return load_rgb_completer(device=device, dtype=dtype)
+
+
+_BOTH: Any = partial(
+    StageSpec,
+    name="feedforward",
+    title="deocclude, built in",
+    paper="Human De-occlusion (paper B, 2021), compact",
+    licence="Apache-2.0",
+    size=CROP_SIZE,
+    dtype="float32",
+    accepts=frozenset(),
+    options=None,
+    batched=True,
+    role="method",
+    memory=0,
+    note="the package's own",
+)
+STAGES = (
+    _BOTH(kind="mask", weights=(MASK,), load=load_mask_completer),
+    _BOTH(kind="RGB", weights=(RGB,), load=load_rgb_completer),
+)
