@@ -17,10 +17,10 @@ class Preset:
     """Name of the stage that completes the mask (`registry.MASK_STAGES`)."""
     rgb_stage: str
     """Name of the stage that completes the picture (`registry.RGB_STAGES`)."""
-    joints: str = "embedded"
+    joints: str = "movenet"
     """Who finds the joints (`registry.JOINT_SOURCES`)."""
-    detector: str | None = None
-    """Who says where the person is, where neither mask nor box does (`registry.DETECTORS`); None: the segmenter."""
+    detector: str = "embedded"
+    """Who says where people are, where neither mask nor box does (`registry.DETECTORS`)."""
 
 
 _ROWS = {

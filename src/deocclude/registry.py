@@ -5,7 +5,7 @@ A weights file that `deocclude train` wrote is a name too: FILE.safetensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,11 +15,10 @@ from deocclude.types import MaskCompleter, RgbCompleter
 from deocclude.weight_specs import BASELINE_WEIGHTS
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from deocclude.conditioning.people_finder import PeopleFinder
-    from deocclude.conditioning.pose_estimator import DetectedPerson, PoseEstimator
+    from deocclude.conditioning.pose_estimator import Detector, PoseEstimator
 
 Builder = Callable[..., Any]
 """Called with a device and a dtype."""
@@ -90,29 +89,35 @@ RGB_STAGES: dict[str, Builder] = {
 }
 
 JOINT_SOURCES: dict[str, Builder] = {
+    "movenet": lambda device, dtype: import_module("deocclude.conditioning.movenet").load_movenet(
+        device=device, dtype=dtype
+    ),
     "embedded": lambda device, dtype: None,
     "vitpose": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_pose_estimator(
         import_module("deocclude.weight_specs").require("vitpose"), device=device, dtype=dtype
     ),
 }
-"""Who finds the joints: the embedded segmenter, which needs nothing more, or ViTPose."""
+"""Who finds the joints: MoveNet, the embedded segmenter, which needs nothing more, or ViTPose."""
 
 DETECTORS: dict[str, Builder] = {
+    "embedded": lambda device, dtype: import_module("deocclude.conditioning.embedded_detector").load_embedded_detector(
+        device=device, dtype=dtype
+    ),
     "rt-detr": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_person_detector(
         import_module("deocclude.weight_specs").require("detector"), device=device, dtype=dtype
     ),
 }
-"""Who finds people's boxes in a photograph, the largest person first."""
+"""Who finds people's boxes in a photograph."""
 
 
-def _embedded_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
-    return cast("PeopleFinder", import_module("deocclude.conditioning.embedded_people").EmbeddedPeopleFinder(segmenter))
+def _detector_finder(name: str) -> Callable[[Any, torch.device, torch.dtype], PeopleFinder]:
+    """Boxes of a detector, masks of the embedded segmenter in them."""
 
+    def build(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
+        module = import_module("deocclude.conditioning.embedded_people")
+        return cast("PeopleFinder", module.DetectedPeopleFinder(DETECTORS[name](device, dtype), segmenter))
 
-def _detector_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
-    detector = DETECTORS["rt-detr"](device, dtype)
-    module = import_module("deocclude.conditioning.embedded_people")
-    return cast("PeopleFinder", module.DetectedPeopleFinder(detector, segmenter))
+    return build
 
 
 def _eomt_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
@@ -122,11 +127,10 @@ def _eomt_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> Pe
 
 
 FINDERS: dict[str, Callable[[Any, torch.device, torch.dtype], PeopleFinder]] = {
-    "embedded": _embedded_finder,
-    "rt-detr": _detector_finder,
+    **{name: _detector_finder(name) for name in DETECTORS},
     "eomt": _eomt_finder,
 }
-"""Who finds everybody in a photograph: the embedded segmenter through windows, in a detector's boxes, or EoMT."""
+"""Who finds all people of a photograph: the embedded segmenter in a detector's boxes, or EoMT."""
 
 _FINDER_WEIGHTS = {"rt-detr": ("detector",), "eomt": ("eomt",)}
 
@@ -148,14 +152,9 @@ def build_finder(
     return cast("PeopleFinder", _builder(name, FINDERS, "finder")(segmenter, *_placed(device, dtype)))
 
 
-def build_detector(
-    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> Callable[[np.ndarray], Sequence[DetectedPerson]]:
+def build_detector(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Detector:
     """The detector `name`. Raises InputError for an unknown name."""
-    return cast(
-        "Callable[[np.ndarray], Sequence[DetectedPerson]]",
-        _builder(name, DETECTORS, "detector")(*_placed(device, dtype)),
-    )
+    return cast("Detector", _builder(name, DETECTORS, "detector")(*_placed(device, dtype)))
 
 
 def build_joint_source(

@@ -24,12 +24,14 @@ class Person:
 
     box_xyxy: (x0, y0, x1, y1), x1 and y1 exclusive.
     modal_mask: the visible part, bool (H, W).
-    joints: BODY_25 order, float32 (25, 3) of x, y, confidence in [0, 1]; None where nobody looked for them.
+    joints: BODY_25 order, float32 (25, 3) of x, y, confidence in [0, 1]; None if unknown.
+    joints_from: who found them, by name, or "given"; None if unknown.
     """
 
     box_xyxy: tuple[int, int, int, int]
     modal_mask: np.ndarray
     joints: np.ndarray | None = None
+    joints_from: str | None = None
 
 
 @dataclass(frozen=True)

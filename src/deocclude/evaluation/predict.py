@@ -159,6 +159,7 @@ def _readable(people: OcclusionSet, index: int, outcome: Outcome) -> OcclusionSa
 def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) -> dict[str, Any]:
     """What must not change while a folder fills up: half of the figures would be another method's."""
     parts = {
+        "detector": deoccluder.detector if protocol.modal == "predicted" else None,
         "conditioning": deoccluder.segmenter,
         "joints": deoccluder.joint_source or deoccluder.segmenter,
         "mask_stage": deoccluder.mask_completer,
