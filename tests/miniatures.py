@@ -20,6 +20,9 @@ from deocclude.errors import InputError
 from deocclude.masks import mask_box
 from deocclude.models.feedforward.mask_completion import MaskCompletionConfig, MaskCompletionNetwork
 from deocclude.models.feedforward.rgb_completion import RgbCompletionConfig, RgbCompletionNetwork
+from deocclude.models.occlusion import OcclusionConfig, OcclusionNetwork
+from deocclude.models.perception.movenet import MoveNet, MoveNetConfig
+from deocclude.models.perception.nanodet import NanoDet, NanoDetConfig
 from deocclude.models.segmenter import SegmenterNetwork, SegmenterOutput
 from deocclude.stages.completers.base import MaskStage, RgbStage
 from deocclude.types import Hints, MaskCompletion, Person
@@ -52,27 +55,59 @@ def segmenter_network(*, finds: bool) -> SegmenterNetwork:
     return network
 
 
+def nanodet_network(*, finds: bool) -> NanoDet:
+    """The real class, made to see one person who fills the picture, or none."""
+    torch.manual_seed(4)
+    config = NanoDetConfig(stem_channels=4, stage_blocks=(1, 1, 1, 1), neck_channels=8, num_classes=2, num_bins=60)
+    network = NanoDet(config).eval()
+    for head in network.heads:
+        last = head[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, -5.0)
+        sides = last.bias.data[config.num_classes :].view(4, config.num_bins)
+        sides[:, -1] = 50.0  # 59 cells away, beyond the picture on every level
+        last.bias.data[0] = 5.0 if finds else -5.0
+    return network
+
+
+def movenet_network(*, finds: bool) -> MoveNet:
+    """The real class, made to see one person who fills the picture with all keypoints, or none."""
+    torch.manual_seed(5)
+    network = MoveNet(MoveNetConfig(last_channels=8, pyramid_channels=(8, 8, 8), head_channels=8)).eval()
+    for name, bias in (("center", 5.0 if finds else -9.0), ("keypoint_heatmaps", 5.0 if finds else -9.0)):
+        last = network.heads[name][-1]
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, bias)
+    nn.init.zeros_(network.heads["box_size"][-1].weight)
+    nn.init.constant_(network.heads["box_size"][-1].bias, 1000.0)
+    return network
+
+
+def occlusion_network() -> OcclusionNetwork:
+    """The real class, made to see something in front everywhere and nothing else for certain: it changes no answer."""
+    torch.manual_seed(6)
+    network = OcclusionNetwork(OcclusionConfig(decoder_channels=(8, 8, 8))).eval()
+    last = network.head[-2]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    visible, amodal, front = last.bias.data.view(3, 4)  # four pixels a cell
+    visible.fill_(-9.0), amodal.fill_(0.0), front.fill_(9.0)
+    return network
+
+
 def write_assets(folder: Path, *, finds: bool = True) -> None:
-    """The three weights files of the package, in miniature."""
+    """The weights files of the package, in miniature; `finds`: the detectors and the segmenter see a person."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in (
         ("mask_completion", mask_network()),
         ("rgb_completion", rgb_network()),
         ("segmenter", segmenter_network(finds=finds)),
+        ("occlusion", occlusion_network()),
+        ("nanodet", nanodet_network(finds=finds)),
+        ("movenet", movenet_network(finds=finds)),
     ):
         save_network(folder / f"{name}.safetensors", network, network.config)
-
-
-def believe_in_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Miniature networks are sure of nobody: finder and clicks take whomever they see, however unsure."""
-    from deocclude.conditioning import embedded_people, sources
-
-    monkeypatch.setattr(embedded_people, "POINT_THRESHOLD", 0.0)
-    monkeypatch.setitem(
-        sources.FINDERS,
-        "embedded",
-        lambda segmenter, device, dtype: embedded_people.EmbeddedPeopleFinder(segmenter, threshold=0.0),
-    )
 
 
 class GrowDown(MaskStage):

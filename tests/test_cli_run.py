@@ -113,8 +113,9 @@ def test_other_stages(here: Path) -> None:
     assert main(["run", "photos/one.png", "--mask", "masks/one.png", *stages, "--output", "out"]) == 0
     method = json.loads(Path("out/one.json").read_text())["method"]
     assert method == {
+        "detector": "embedded",
         "conditioning": "embedded",
-        "joints": "embedded",
+        "joints": "movenet",
         "mask_completion": "convex-hull",
         "rgb_completion": "mean-colour",
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import believe_in_everybody, photograph, write_assets, write_png
+from miniatures import photograph, write_assets, write_png
 
 from deocclude import weights
 from deocclude.cli.main import main
@@ -23,7 +23,6 @@ def miniature_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     if not folder.exists():
         write_assets(folder)
     monkeypatch.setattr(weights, "ASSETS", folder)
-    believe_in_everybody(monkeypatch)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_hub import COMMIT, FILES, FakeHub, source
+from test_tfjs import write
 from torch import Tensor, nn
 
 from deocclude import weight_specs, weights
@@ -246,3 +247,16 @@ def test_sssds_two_checkpoints_are_told_apart(capsys: pytest.CaptureFixture[str]
         pytest.skip("needs ../shared/fixtures")
     assert str(weights_path(name)) in shown(capsys, "convert", "sssd", str(path))
     load_network(require(weight_spec(name)))
+
+
+def test_a_shipped_network_is_converted_to_where_it_is_shipped_and_nothing_is_replaced(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write(folder)
+    error = refused(capsys, "convert", "nanodet", folder / "model.json")
+    assert str(weights.asset_path("nanodet")) in error and "--overwrite" in error
+    error = refused(capsys, "convert", "nanodet", folder / "model.json", "--output", tmp_path / "new.safetensors")
+    assert "not a checkpoint of NanoDet-g: it has no" in error
+    assert not (tmp_path / "new.safetensors").exists()

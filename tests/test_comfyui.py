@@ -25,7 +25,6 @@ from miniatures import (
     Noise,
     Paint,
     RedSegmenter,
-    believe_in_everybody,
     photograph,
     with_red_person,
     write_assets,
@@ -424,7 +423,6 @@ def test_values_a_little_over_one_are_kept(nodes: ModuleType) -> None:
 
 def test_the_packs_own_method(pack: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real preset with the package's networks in miniature, which find somebody everywhere."""
-    believe_in_everybody(monkeypatch)
     write_assets(tmp_path)
     monkeypatch.setattr(weights, "ASSETS", tmp_path)
     monkeypatch.setenv("DEOCCLUDE_HOME", str(tmp_path / "home"))

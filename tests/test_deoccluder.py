@@ -25,13 +25,14 @@ from miniatures import (
 from PIL import Image
 
 from deocclude import Deoccluder, InputError, weights
+from deocclude.conditioning.pose_estimator import DetectedPerson
 from deocclude.conditioning.segmenter import EmbeddedSegmenter
 from deocclude.crops import SquareCrop
 from deocclude.images import image_to_tensor
 from deocclude.pipelines.photograph import better_crop
 from deocclude.stages.catalogue import build_mask_stage
 from deocclude.stages.completers.feedforward import FeedforwardMaskCompleter, FeedforwardRgbCompleter
-from deocclude.types import Deocclusion
+from deocclude.types import Deocclusion, Person
 
 BOX = (40, 10, 52, 24)
 
@@ -289,9 +290,11 @@ def test_facts_say_how_it_was_made() -> None:
     image, mask = with_red_person(photograph(), BOX)
     facts = with_fakes(seed=7)(image, mask).facts
     assert facts["method"] == {
+        "detector": None,
         "conditioning": "red",
         "joints": "red",
         "mask_completion": "grow-down",
+        "occlusion": None,
         "rgb_completion": "paint",
     }
     assert facts["weights_sha256"]["rgb_completion"] == "0" * 64
@@ -315,3 +318,71 @@ def test_from_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Deoccluder.from_preset("feedforward", **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="choose from feedforward"):
         Deoccluder.from_preset("diffusions")
+
+
+class KnownBoxes:
+    """A detector of the boxes that it is made with, alike sure of all."""
+
+    name = "known boxes"
+
+    def __init__(self, *boxes: tuple[int, int, int, int]) -> None:
+        self.boxes = boxes
+
+    def __call__(self, image: np.ndarray) -> list[DetectedPerson]:
+        return [DetectedPerson(box, 0.8) for box in self.boxes]
+
+
+CORNER, MIDDLE = (0, 0, 12, 14), (30, 8, 66, 60)
+
+
+def two_red_people() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image, corner = with_red_person(photograph(), CORNER)
+    image, middle = with_red_person(image, MIDDLE)
+    return image, corner, middle
+
+
+def test_without_mask_and_box_the_most_prominent_person_is_completed_and_the_others_are_counted() -> None:
+    image, _, middle = two_red_people()
+    segmenter = EmbeddedSegmenter(RedNetwork(), size=64, mirror=False, larger_size=None)  # type: ignore[arg-type]
+    result = with_fakes(segmenter=segmenter, detector=KnownBoxes(CORNER, MIDDLE))(image)
+    assert (result.modal_mask & middle).sum() / (result.modal_mask | middle).sum() > 0.9
+    assert result.facts["other_people_found"] == 1 and result.facts["method"]["detector"] == "known boxes"
+    assert "other_people_found" not in with_fakes(detector=KnownBoxes(CORNER))(image, box=CORNER).facts
+
+
+def test_a_box_in_which_the_segmenter_sees_no_one_gives_way_to_the_next() -> None:
+    image, corner = with_red_person(photograph(), CORNER)
+    result = with_fakes(detector=KnownBoxes(CORNER, MIDDLE))(image)
+    assert np.array_equal(result.modal_mask, corner)
+
+
+def test_where_the_detector_sees_no_one_the_segmenter_is_not_asked() -> None:
+    class Forbidden(RedSegmenter):
+        def __call__(self, image: np.ndarray, box_xyxy: Any = None) -> Person:
+            raise AssertionError("the segmenter was asked")
+
+    with pytest.raises(InputError, match="no person found in the picture"):
+        with_fakes(segmenter=Forbidden(), detector=KnownBoxes())(two_red_people()[0])
+
+
+class KnowsOne:
+    """A pose estimator that knows the joints of the person whose mask holds a point."""
+
+    name = "knows one"
+
+    def __init__(self, x: int, y: int) -> None:
+        self.x, self.y = x, y
+
+    def locate_joints(self, image: np.ndarray, box_xyxy: Any, modal_mask: Any = None) -> np.ndarray | None:
+        return np.full((25, 3), 0.5, np.float32) if modal_mask[self.y, self.x] else None
+
+
+def test_joints_are_those_of_the_joint_source_and_where_it_sees_no_one_the_segmenters() -> None:
+    image, corner, middle = two_red_people()
+    deoccluder = with_fakes(joint_source=KnowsOne(50, 30))
+    known, unknown = deoccluder(image, middle), deoccluder(image, corner)
+    assert known.joints is not None and (known.joints == 0.5).all()
+    assert known.facts["joints_from"] == "knows one"
+    assert unknown.joints is not None and unknown.facts["joints_from"] == "red"
+    given = deoccluder(image, middle, joints=np.ones((25, 3), np.float32))
+    assert given.facts["joints_from"] == "given"

@@ -139,7 +139,8 @@ def test_every_ablation_has_a_preset_and_a_miniature() -> None:
         real, tiny = preset(name), preset(f"{name}-tiny")
         assert tiny.mask_stage == f"{real.mask_stage}-tiny"
         assert tiny.rgb_stage in (real.rgb_stage, f"{real.rgb_stage}-tiny")
-        assert real.joints == "vitpose" and tiny.joints == "embedded" and tiny.detector is None
+        assert (real.joints, real.detector) == ("vitpose", "rt-detr")
+        assert (tiny.joints, tiny.detector) == ("movenet", "embedded")
 
 
 def test_table_4_adds_one_thing_a_row() -> None:

@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = (
     "types masks mask_levels images skeletons crops parsing files devices errors",
-    "models conditioning data metrics weights weight_specs imagenet hub checkpoints",
+    "models conditioning data metrics weights weight_specs imagenet hub checkpoints tfjs",
     "stages",
     "evaluation training pipelines downstream layers",
     "cli web batch",

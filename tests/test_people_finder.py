@@ -1,4 +1,4 @@
-"""Everybody in a photograph: the rules all finders share, and the embedded finder on red people."""
+"""The people of a photograph: the rules all finders share, and red people in a detector's boxes and at points."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miniatures import RedNetwork, photograph, segmenter_network, with_red_person
+from miniatures import RedNetwork, photograph, with_red_person
 
-from deocclude.conditioning.embedded_people import (
-    DetectedPeopleFinder,
-    EmbeddedPeopleFinder,
-    person_at,
-    windows,
-)
+from deocclude.conditioning.embedded_people import DetectedPeopleFinder, person_at
 from deocclude.conditioning.people_finder import (
     Sighting,
     agreement,
@@ -23,6 +18,7 @@ from deocclude.conditioning.people_finder import (
     how_many,
     kept_apart,
     people_of,
+    prominence,
     sighting,
     without_repeats,
 )
@@ -125,15 +121,65 @@ def test_another_choice_is_refused(which: str | int) -> None:
         how_many(which)
 
 
-# The embedded finder
+# Who the photograph is about
+
+
+def test_of_equally_sure_and_central_people_the_larger_is_prominent() -> None:
+    assert prominence((40, 40, 60, 60), 0.5, (100, 100)) > prominence((45, 45, 55, 55), 0.5, (100, 100))
+
+
+def test_of_equally_large_and_sure_people_the_one_in_the_middle_is_prominent() -> None:
+    middle = prominence((40, 40, 60, 60), 0.5, (100, 100))
+    corners = [(0, 0, 20, 20), (80, 0, 100, 20), (0, 80, 20, 100), (80, 80, 100, 100)]
+    assert len({round(prominence(box, 0.5, (100, 100)), 9) for box in corners}) == 1
+    assert middle / 2 < prominence(corners[0], 0.5, (100, 100)) < middle
+
+
+def test_of_two_alike_the_surer_is_prominent_and_no_one_is_more_than_1() -> None:
+    assert prominence((40, 40, 60, 60), 0.9, (100, 100)) > prominence((40, 40, 60, 60), 0.5, (100, 100))
+    assert prominence((0, 0, 100, 50), 1.0, (50, 100)) == 1
+
+
+def test_prominence_does_not_depend_on_the_photographs_size() -> None:
+    assert prominence((10, 20, 30, 80), 0.7, (100, 200)) == prominence((30, 60, 90, 240), 0.7, (300, 600))
+
+
+# In a detector's boxes
 
 
 LEFT, RIGHT = (20, 20, 60, 110), (150, 30, 190, 100)
 
 
+class Boxes:
+    """A detector of known boxes: each with its score and, if there is one, the x of all its joints."""
+
+    name = "boxes"
+
+    def __init__(self, *people: tuple[Box, float, float | None]) -> None:
+        self.people, self.calls = people, 0
+
+    def __call__(self, image: np.ndarray) -> list[DetectedPerson]:
+        self.calls += 1
+        return [
+            DetectedPerson(box, score)
+            if x is None
+            else DetectedPerson(box, score, np.full((25, 3), x, np.float32), "them")
+            for box, score, x in self.people
+        ]
+
+
 @pytest.fixture
 def segmenter() -> EmbeddedSegmenter:
     return EmbeddedSegmenter(RedNetwork(), size=64, mirror=False, larger_size=None)  # type: ignore[arg-type]
+
+
+class Forbidden:
+    """A segmenter that must not be asked."""
+
+    name = "forbidden"
+
+    def look(self, image: np.ndarray, box_xyxy: Box | None) -> None:
+        raise AssertionError("the segmenter was asked")
 
 
 def with_person(image: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
@@ -155,83 +201,59 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return (a & b).sum() / (a | b).sum()
 
 
-@settings(deadline=None)
-@given(size_hw=st.tuples(st.integers(1, 500), st.integers(1, 500)))
-def test_windows_of_each_size_cover_the_photograph(size_hw: tuple[int, int]) -> None:
-    by_side: dict[int, np.ndarray] = {}
-    for window in windows(size_hw):
-        x0, y0, x1, y1 = window.inside(size_hw)
-        assert x0 < x1 and y0 < y1
-        by_side.setdefault(window.side, np.zeros(size_hw, bool))[y0:y1, x0:x1] = True
-    assert all(covered.all() for covered in by_side.values())
-    assert max(by_side) == max(size_hw)
-
-
-def test_everybody_is_found(
-    segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> None:
-    image, left, right = two_people
-    people = EmbeddedPeopleFinder(segmenter)(image)
-    assert len(people) == 2
-    for person, mask in zip(people, (left, right), strict=True):
-        assert iou(person.modal_mask, mask) > 0.9 and person.modal_mask.dtype == bool
-        assert person.joints is not None and person.joints.shape == (25, 3)
-    again = EmbeddedPeopleFinder(segmenter)(image)
-    assert all(np.array_equal(a.modal_mask, b.modal_mask) for a, b in zip(people, again, strict=True))
-
-
-def test_a_small_person_far_from_a_large_one_is_found(segmenter: EmbeddedSegmenter) -> None:
-    image, large = with_person(photograph(480, 640) // 4, (40, 20, 240, 470))
-    image, small = with_person(image, (520, 300, 555, 390))
-    first, second = EmbeddedPeopleFinder(segmenter)(image)
-    assert iou(first.modal_mask, large) > 0.9 and iou(second.modal_mask, small) > 0.85
-
-
-@pytest.mark.parametrize("size_hw", [(64, 64), (1, 1), (3, 200), (500, 4)])
-def test_nobody_is_no_error(segmenter: EmbeddedSegmenter, size_hw: tuple[int, int]) -> None:
-    assert EmbeddedPeopleFinder(segmenter)(photograph(*size_hw) // 4) == []
-
-
-def test_red_things_without_head_and_shoulders_are_nobody(segmenter: EmbeddedSegmenter) -> None:
-    assert EmbeddedPeopleFinder(segmenter)(with_red_person(photograph(128, 256) // 4, LEFT)[0]) == []
-
-
-def test_nobody_is_believed_below_the_threshold(
-    segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> None:
-    assert EmbeddedPeopleFinder(segmenter, threshold=1.01)(two_people[0]) == []
-
-
-def test_the_real_network_sees_one_person_who_is_everywhere() -> None:
-    """Its joint head is untrained and sees joints with a confidence of 0.02, which is nobody by default."""
-    everywhere = EmbeddedSegmenter(segmenter_network(finds=True), size=64, larger_size=96)
-    (person,) = EmbeddedPeopleFinder(everywhere, threshold=0.01)(photograph(90, 120))
-    assert person.modal_mask.mean() > 0.95
-    assert EmbeddedPeopleFinder(everywhere)(photograph(90, 120)) == []
-    nowhere = EmbeddedSegmenter(segmenter_network(finds=False), size=64, larger_size=96)
-    assert EmbeddedPeopleFinder(nowhere)(photograph(90, 120)) == []
-
-
 def test_a_detector_says_where_and_the_segmenter_draws(
     segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    """One box is found twice, another holds nobody."""
+    """One box is found twice, another holds no one."""
     image, left, right = two_people
-    seen = [(RIGHT, 0.9), ((15, 15, 65, 115), 0.8), ((18, 20, 62, 110), 0.6), ((80, 20, 120, 100), 0.9)]
-    finder = DetectedPeopleFinder(lambda _: [DetectedPerson(box, score) for box, score in seen], segmenter)
+    boxes = [(RIGHT, 0.9), ((15, 15, 65, 115), 0.8), ((18, 20, 62, 110), 0.6), ((80, 20, 120, 100), 0.9)]
+    finder = DetectedPeopleFinder(Boxes(*((box, score, None) for box, score in boxes)), segmenter)
+    assert finder.name == "boxes"
     people = finder(image)
     assert len(people) == 2
     assert iou(people[0].modal_mask, left) > 0.9 and iou(people[1].modal_mask, right) > 0.9
-    assert DetectedPeopleFinder(lambda _: [], segmenter)(image) == []
 
 
-def test_a_click_gives_the_person_under_it(
+def test_joints_are_the_detectors_else_the_segmenters(
     segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    finder = DetectedPeopleFinder(Boxes((LEFT, 0.9, 0.25), (RIGHT, 0.9, None)), segmenter)
+    left, right = finder(two_people[0])
+    assert left.joints is not None and (left.joints == 0.25).all() and left.joints_from == "them"
+    assert right.joints is not None and right.joints.shape == (25, 3) and right.joints_from == "embedded"
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (1, 1), (3, 200), (500, 4)])
+def test_where_the_detector_sees_no_one_the_segmenter_is_not_asked(size_hw: tuple[int, int]) -> None:
+    finder = DetectedPeopleFinder(Boxes(), Forbidden())  # type: ignore[arg-type]
+    assert finder(photograph(*size_hw)) == []
+
+
+# At a point
+
+
+@pytest.mark.parametrize("detector", [None, Boxes(), Boxes((LEFT, 0.9, None), (RIGHT, 0.5, None))])
+def test_a_click_gives_the_person_under_it(
+    segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray], detector: Boxes | None
 ) -> None:
     image, left, right = two_people
     for point, mask in (((40, 60), left), ((170.5, 35), right), ((22, 107.9), left)):
-        person = person_at(image, point, segmenter)
+        person = person_at(image, point, segmenter, detector)
         assert iou(person.modal_mask, mask) > 0.9 and person.modal_mask[int(point[1]), int(point[0])]
+
+
+def test_of_boxes_round_a_point_the_surest_with_the_point_on_its_mask_is_taken(
+    segmenter: EmbeddedSegmenter, two_people: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    """The surest box holds the point and only the other person, the next one the whole person."""
+    image, left, _ = two_people
+    part, whole = (20, 20, 60, 60), (15, 15, 65, 115)
+    detector = Boxes(
+        (part, 0.4, 0.1), (whole, 0.7, 0.2), ((100, 10, 200, 110), 0.9, 0.3), ((25, 105, 256, 128), 0.8, 0.4)
+    )
+    person = person_at(image, (40, 50), segmenter, detector)
+    assert iou(person.modal_mask, left) > 0.9
+    assert person.joints is not None and (person.joints == np.float32(0.2)).all()
 
 
 @pytest.mark.parametrize(
@@ -243,11 +265,11 @@ def test_a_click_gives_the_person_under_it(
         ((float("nan"), 60), "the point nan,60 lies outside"),
     ],
 )
-def test_a_click_on_nobody_is_an_error(
+def test_a_click_on_no_one_is_an_error(
     point: tuple[float, float],
     message: str,
     segmenter: EmbeddedSegmenter,
     two_people: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     with pytest.raises(InputError, match=message):
-        person_at(two_people[0], point, segmenter)
+        person_at(two_people[0], point, segmenter, Boxes((LEFT, 0.9, None)))

@@ -51,6 +51,8 @@ def test_entries_are_whole(entry: WeightSpec) -> None:
         assert not any(Path(file.path).suffix in {".bin", ".pth", ".ckpt", ".py"} for file in entry.source.files)
         hashes = [file.sha256 for file in entry.source.files if file.sha256]
         assert all(re.fullmatch("[0-9a-f]{64}", digits) for digits in hashes)
+    if isinstance(entry.source, Shipped) and entry.source.original:
+        assert re.fullmatch("[0-9a-f]{64}", entry.source.original.sha256 or "")
     if isinstance(entry.source, Converted):
         assert entry.source.address.startswith("https://")
         assert entry.source.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.source.sha256)
@@ -95,9 +97,10 @@ def test_an_unknown_name_is_refused() -> None:
         weights_of("difusion")
     with pytest.raises(InputError, match="no weights 'xyzzy'; choose from segmenter"):
         weight_spec("xyzzy")
-    assert [entry.name for entry in weights_of("feedforward")] == ["mask-completion", "rgb-completion", "segmenter"]
+    shipped = ["nanodet", "movenet", "mask-completion", "rgb-completion", "segmenter", "occlusion"]
+    assert [entry.name for entry in weights_of("feedforward")] == shipped
     assert all(isinstance(entry.source, Shipped) for entry in weights_of("feedforward"))
-    assert [entry.name for entry in weights_of("diffusion-tiny")] == ["segmenter"]
+    assert [entry.name for entry in weights_of("diffusion-tiny")] == ["nanodet", "movenet", "segmenter", "occlusion"]
     assert weights_of("clip-text") == [WEIGHTS["clip-text"]]
 
 

@@ -242,7 +242,7 @@ def test_the_shipped_weights_are_those_of_the_table() -> None:
 
     assert {network for network, _, _ in rows} == set(NETWORKS)
     assert {file for _, file, _ in rows} == set(shipped)
-    assert sum(path.stat().st_size for path in shipped.values()) <= 40_000_000
+    assert sum(path.stat().st_size for path in shipped.values()) <= 60_000_000  # the wheel is to stay below 64 MB
     for network, file, digits in rows:
         _, sha256 = load_network(shipped[file], expected=network)
         assert sha256.startswith(digits), file

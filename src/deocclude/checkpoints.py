@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deocclude import weight_specs
 from deocclude.errors import InputError
+from deocclude.tfjs import read_tfjs
 from deocclude.weights import read_header
 
 if TYPE_CHECKING:
@@ -42,11 +43,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds. how: the way it was read. ignored: names of the entries that are no tensors."""
+    """What a file holds.
+
+    how: the way it was read. ignored: names of the entries that are no tensors. files: those with the tensors, if they
+    lie beside the one that was named.
+    """
 
     tensors: dict[str, Tensor]
     how: str
     ignored: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -61,7 +67,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a safetensors file or a torch pickle; a `state_dict` inside is what counts.
+    """Read a safetensors file or a torch pickle, whose `state_dict` is what counts, or a TF.js graph model's JSON.
 
     Raises InputError for a file that is missing, empty, damaged, no checkpoint, or one that wants code to be run.
     """
@@ -70,6 +76,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     for beginning, what in _WRONG_KIND.items():
         if start.lstrip().startswith(beginning):
             raise InputError(f"{path}: {what}")
+    if start.lstrip().startswith(b"{"):
+        tensors, files = read_tfjs(path)
+        return Checkpoint(tensors, "as a TF.js graph model", (), files)
     how = "as safetensors"
     if _is_safetensors(path):
         content: Any = _read_safetensors(path)

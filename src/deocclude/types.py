@@ -25,12 +25,14 @@ class Person:
 
     box_xyxy: (x0, y0, x1, y1), x1 and y1 exclusive.
     modal_mask: the visible part, bool (H, W).
-    joints: BODY_25 order, float32 (25, 3) of x, y, confidence in [0, 1]; None where nobody looked for them.
+    joints: BODY_25 order, float32 (25, 3) of x, y, confidence in [0, 1]; None if unknown.
+    joints_from: who found them, by name, or "given"; None if unknown.
     """
 
     box_xyxy: tuple[int, int, int, int]
     modal_mask: np.ndarray
     joints: np.ndarray | None = None
+    joints_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Hints:
     prompt: a sentence about each person, B of them.
     reference: another photograph of the person, float32 (1, 3, H, W) in [0, 1].
     occluder_mask: what may lie in front of each person, bool (B, 1, S, S).
+    body_probability: another estimate of each whole body, float32 (B, 1, S, S) in [0, 1].
     generator: of whatever the stage draws at random.
     """
 
@@ -76,6 +79,7 @@ class Hints:
     prompt: Sequence[str] | None = None
     reference: Tensor | None = None
     occluder_mask: Tensor | None = None
+    body_probability: Tensor | None = None
     generator: torch.Generator | None = None
 
     @property

@@ -54,9 +54,10 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """Weights inside the package."""
+    """Weights inside the package. original: what they were converted from, if they are not ours."""
 
     asset: str
+    original: Converted | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,9 @@ class WeightSpec:
     instead: tuple[str, ...] = ()
 
 
-def shipped(name: str, what: str, *, size: int, parameters: int) -> WeightSpec:
+def shipped(name: str, what: str, *, size: int, parameters: int, original: Converted | None = None) -> WeightSpec:
     """Weights inside the package."""
-    source = Shipped(asset=name.replace("-", "_"))
+    source = Shipped(asset=name.replace("-", "_"), original=original)
     return WeightSpec(name=name, what=what, source=source, size=size, parameters=parameters, licence="Apache-2.0")
 
 
@@ -111,11 +112,22 @@ def weights_path(name: str) -> Path:
     return home() / "weights" / f"{name}.safetensors"
 
 
+def converted_path(spec: WeightSpec) -> Path:
+    """Where `deocclude weights convert` puts these weights: where they are looked for."""
+    return asset_path(spec.source.asset) if isinstance(spec.source, Shipped) else weights_path(spec.name)
+
+
+def conversion(spec: WeightSpec) -> Converted | None:
+    """The checkpoint these weights are converted from, if they are."""
+    source = spec.source.original if isinstance(spec.source, Shipped) else spec.source
+    return source if isinstance(source, Converted) else None
+
+
 def local_path(spec: WeightSpec) -> Path | None:
     """The file (the folder, for hub files) if everything of it is here; asks no network."""
     if isinstance(spec.source, Hub):
         return hub.local_folder(spec.name, spec.source)
-    path = asset_path(spec.source.asset) if isinstance(spec.source, Shipped) else weights_path(spec.name)
+    path = converted_path(spec)
     return path if path.is_file() else None
 
 

@@ -29,6 +29,8 @@ NETWORKS = {
     "RgbCompletionNetwork": ("deocclude.models.feedforward.rgb_completion", "RgbCompletionConfig"),
     "SegmenterNetwork": ("deocclude.models.segmenter", "SegmenterConfig"),
     "OcclusionNetwork": ("deocclude.models.occlusion", "OcclusionConfig"),
+    "NanoDet": ("deocclude.models.perception.nanodet", "NanoDetConfig"),
+    "MoveNet": ("deocclude.models.perception.movenet", "MoveNetConfig"),
 }
 """Class name → its module and configuration class: the networks whose weights are shipped in the package."""
 
@@ -42,6 +44,10 @@ USER_NETWORKS = {
 }
 """The same for networks whose weights a user converts or trains. A weights file names one of either table."""
 
+BUILT_EMPTY = ("NanoDet", "MoveNet")
+"""Shipped networks whose random start would take longer than their weights do. Not those with a normal start: there
+torch's meta device imports for a second what it needs to draw nothing."""
+
 ASSETS = Path(__file__).parent / "assets"
 
 HASHED_AT_ONCE = 100_000_000
@@ -53,11 +59,11 @@ def asset_path(name: str) -> Path:
     return ASSETS / f"{name}.safetensors"
 
 
-def save_network(path: str | Path, network: nn.Module, config: Any, *, half: bool = True) -> None:
+def save_network(path: str | Path, network: nn.Module, config: Any, *, half: bool = True, notice: str = "") -> None:
     """Write a network's weights and its configuration, whole or not at all.
 
     config: the dataclass the network was built from. half: store floating-point weights as float16, which
-        halves the file; raises ValueError if a value does not fit.
+        halves the file; raises ValueError if a value does not fit. notice: whose weights they are, and their licence.
     """
     import torch
 
@@ -73,6 +79,7 @@ def save_network(path: str | Path, network: nn.Module, config: Any, *, half: boo
     metadata = {
         "network": type(network).__name__,
         "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
+        **({"notice": notice} if notice else {}),
     }
     with written_whole(path) as unfinished:
         _write(unfinished, tensors, metadata)
@@ -128,10 +135,14 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _without_weights(name: str) -> AbstractContextManager[Any]:
-    """A context in which the large networks are built with weights that take no memory and no time.
+    """A context in which a network is built with weights that take no memory and no time.
 
-    Buffers are made, for some are not in the file. The shipped networks are small, and do without `accelerate`.
+    The large ones' buffers are made, for some are not in the file. The small ones do without `accelerate`.
     """
+    import torch
+
+    if name in BUILT_EMPTY:
+        return torch.device("meta")
     if name not in USER_NETWORKS:
         return nullcontext()
     from accelerate import init_empty_weights

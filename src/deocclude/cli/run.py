@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_method_arguments(parser)
     parser.add_argument(
         "--joints",
-        metavar="embedded|vitpose|FILE",
+        metavar="movenet|embedded|vitpose|FILE",
         help="who finds the joints, or a JSON file of the person's (OpenPose's too)",
     )
     parser.add_argument(
@@ -230,11 +230,17 @@ def _run_job(job: _Job, deoccluder: Deoccluder, args: argparse.Namespace) -> lis
         asked: dict[str, Any] = {"asked_box_xyxy": list(box) if box else None}
         write_person(args.output, name, image, result, source=job.path, kinds=job.kinds, extra=asked)
         lines.append(summary(result, args.output / f"{name}_overview.png"))
+        if others := result.facts.get("other_people_found"):
+            lines.append(f"note: {_others(others)}; --people all completes everyone, --box or --point another person")
     masks = [result.modal_mask for result in results]
     for first, second in combinations(range(len(masks)), 2):
         if is_same_person(masks[first], masks[second]):
             lines.append(f"note: boxes {first + 1} and {second + 1} found the same person, who is completed twice")
     return lines
+
+
+def _others(count: int) -> str:
+    return "1 other person was found" if count == 1 else f"{count} other people were found"
 
 
 def summary(result: Deocclusion, overview_path: Path) -> str:

@@ -30,8 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     download = actions.add_parser("download", help="fetch what the hub serves of a preset, and verify it")
     download.add_argument("name", metavar="PRESET", help="a preset, or one of its weights by name")
     convert = actions.add_parser("convert", help="make weights of ours out of another project's checkpoint")
-    convert.add_argument("kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal or sssd (mask or content)")
-    convert.add_argument("file", type=Path, metavar="FILE", help="the checkpoint (.ckpt, .pth, .tar, .safetensors)")
+    convert.add_argument(
+        "kind", metavar="KIND", help="dpmesh, pix2gestalt, sdamodal, sssd (mask or content), nanodet or movenet"
+    )
+    convert.add_argument(
+        "file", type=Path, metavar="FILE", help="the checkpoint (.ckpt, .pth, .tar, .safetensors, .json)"
+    )
     convert.add_argument("--output", type=Path, metavar="FILE", help="default: where the presets look for it")
     convert.add_argument("--full", action="store_true", help="store float32, twice the size, instead of float16")
     convert.add_argument("--overwrite", action="store_true", help="replace weights that are there")
@@ -142,25 +146,27 @@ def _download(name: str) -> None:
 def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrite: bool) -> None:
     from deocclude.checkpoints import convert, open_checkpoint
     from deocclude.files import human_size
-    from deocclude.weight_specs import weights_path
+    from deocclude.stages.catalogue import weight_spec
+    from deocclude.weight_specs import converted_path
     from deocclude.weights import file_sha256, save_network
 
     sources = _converted(kind)  # before gigabytes are read
     if len(sources) == 1:
-        _check_free(output or weights_path(kind), overwrite=overwrite)
+        _check_free(output or converted_path(weight_spec(kind)), overwrite=overwrite)
     checkpoint = open_checkpoint(path)
     try:
         kind, converted = convert(sources, checkpoint.tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}; is it {kind}'s, and whole?") from error
-    output = output or weights_path(kind)
+    output = output or converted_path(weight_spec(kind))
     _check_free(output, overwrite=overwrite)
     print(f"read: {path} ({human_size(path.stat().st_size)}) {checkpoint.how}: tensors only, nothing in it was run")
-    print(f"  sha256 {_identified(sources[kind], file_sha256(path))}")
+    for file in checkpoint.files or (path,):
+        print(f"  sha256 {_identified(sources[kind], file_sha256(file))}")
     _print_use(checkpoint, converted)
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_network(output, converted.network, converted.config, half=half)
+        save_network(output, converted.network, converted.config, half=half, notice=converted.notice)
     except ValueError as error:
         raise InputError(f"{path}: {error}{'; try --full' if half else ''}") from error
     print(f"written: {output} ({human_size(output.stat().st_size)}, {'float16' if half else 'float32'})")
@@ -170,9 +176,9 @@ def _convert(kind: str, path: Path, output: Path | None, *, half: bool, overwrit
 def _converted(kind: str) -> dict[str, ConvertedSource]:
     """The converted weights of that name, or those of the stage of that name. Raises InputError without any."""
     from deocclude.stages.catalogue import stage_specs, weight_specs
-    from deocclude.weight_specs import Converted
+    from deocclude.weight_specs import conversion
 
-    convertible = {name: spec.source for name, spec in weight_specs().items() if isinstance(spec.source, Converted)}
+    convertible = {name: source for name, spec in weight_specs().items() if (source := conversion(spec)) is not None}
     if kind in convertible:
         return {kind: convertible[kind]}
     stages = [spec for specs in (stage_specs("mask"), stage_specs("RGB")) if (spec := specs.get(kind)) is not None]

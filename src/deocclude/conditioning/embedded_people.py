@@ -1,26 +1,18 @@
-"""Everybody in a photograph by the embedded segmenter, which sees one person at a time: the package's weights do.
+"""The people of a photograph by a detector and the embedded segmenter, which draws one person at a time.
 
-It looks at the photograph through windows of several sizes. What may be a person there is looked at again in a box of
-its own: whoever is really there looks the same both times.
+A point that was clicked needs no detector: it is looked at through windows of several sizes, and what may be a person
+there is looked at again in a box of its own, for whoever is really there looks the same both times.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deocclude.conditioning.people_finder import (
-    Sighting,
-    agreement,
-    kept_apart,
-    people_of,
-    sighting,
-    without_repeats,
-)
+from deocclude.conditioning.people_finder import Sighting, agreement, kept_apart, people_of, sighting
+from deocclude.conditioning.pose_estimator import DetectedPerson, Detector
 from deocclude.conditioning.segmenter import EmbeddedSegmenter, box_in_picture, joints_of
 from deocclude.crops import Box, SquareCrop, box_overlap, crop_around, extract, restore_box
 from deocclude.errors import InputError
@@ -28,115 +20,92 @@ from deocclude.masks import mask_box
 from deocclude.skeletons import BODY_25
 from deocclude.types import Person
 
-if TYPE_CHECKING:
-    from deocclude.conditioning.pose_estimator import DetectedPerson
-
-WINDOW_SHARES = (1.0, 0.7, 0.5, 0.35)
-"""Sides of the windows over the photograph's longer side; neighbours of one size overlap by half at least."""
 MIN_SHARE = 0.01
 """Of a window: what is smaller in it is left to the smaller windows."""
-SAME_BOX = 0.7
-"""Intersection over union from which two boxes are looked at once."""
 SIZE_POWER = 0.1
-"""Of equally clear sightings the larger is a person and the smaller often a part of one, or nobody."""
+"""Of equally clear sightings the larger is a person and the smaller often a part of one, or nothing."""
 HEAD_AND_SHOULDERS = [BODY_25.index(name) for name in ("nose", "neck", "right-shoulder", "left-shoulder")]
 """Joints that a person shows and a thing that is taken for one does not."""
-CONFIDENCE_THRESHOLD = 0.12
-"""Below it nobody is believed in. Small, because a confidence is a product of five factors below 1."""
 POINT_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17)
-"""Sides of windows, and heights of boxes, round a point that somebody clicked."""
+"""Sides of windows, and heights of boxes, round a point, over the photograph's longer side."""
 POINT_THRESHOLD = 0.02
-"""The same for a point: somebody says that a person is there."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Glimpse:
-    """Perhaps a person: as a first look showed them, their loose box, whether the window's edge cuts them off."""
-
-    seen: Sighting
-    box_xyxy: Box
-    is_cut: bool
-
-
-class EmbeddedPeopleFinder:
-    """`PeopleFinder` with the embedded segmenter; it finds the joints too.
-
-    threshold: of a person's confidence in [0, 1]: how clearly they were seen, twice, times how well the looks agree,
-        times how sure their head and shoulders are, a little less for the small.
-    """
-
-    name = "embedded"
-
-    def __init__(self, segmenter: EmbeddedSegmenter, *, threshold: float = CONFIDENCE_THRESHOLD) -> None:
-        self.segmenter = segmenter
-        self.threshold = threshold
-
-    def __call__(self, image: np.ndarray) -> list[Person]:
-        """uint8 (H, W, 3) to its people, the largest first: empty if there are none."""
-        image_hw = (image.shape[0], image.shape[1])
-        quick = _quick(self.segmenter)
-        glimpses = [glimpse for window in windows(image_hw) for glimpse in _glimpses(quick, image, window)]
-        sightings = (_looked_at_again(quick, image, glimpse) for glimpse in _distinct(glimpses))
-        people = without_repeats(seen for seen in sightings if seen is not None and seen.confidence >= self.threshold)
-        return people_of((_drawn_carefully(self.segmenter, image, seen) for seen in people), image_hw)
+"""Below this confidence no person is at a point. Small, because a confidence is a product of five factors below 1, and
+because the user says that a person is there."""
 
 
 class DetectedPeopleFinder:
-    """`PeopleFinder` that takes the boxes from a detector, such as RT-DETR, and the masks from the embedded segmenter.
+    """`PeopleFinder` that takes the boxes from a detector and the masks from the embedded segmenter.
 
-    detector: uint8 (H, W, 3) to the people's boxes.
+    Keypoints are the detector's where it gives them, else the segmenter's.
     """
 
-    name = "detector"
-
-    def __init__(
-        self, detector: Callable[[np.ndarray], Sequence[DetectedPerson]], segmenter: EmbeddedSegmenter
-    ) -> None:
+    def __init__(self, detector: Detector, segmenter: EmbeddedSegmenter) -> None:
+        self.name = detector.name
         self.detector = detector
         self.segmenter = segmenter
 
     def __call__(self, image: np.ndarray) -> list[Person]:
         """uint8 (H, W, 3) to its people, the largest first: empty if there are none."""
-        found = (_look(self.segmenter, image, box, confidence) for box, confidence in self.detector(image))
-        return people_of((seen for seen in found if seen is not None), (image.shape[0], image.shape[1]))
+        seen = (_drawn(self.segmenter, image, person) for person in self.detector(image))
+        return people_of((one for one in seen if one is not None), (image.shape[0], image.shape[1]))
 
 
-def person_at(image: np.ndarray, point_xy: tuple[float, float], segmenter: EmbeddedSegmenter) -> Person:
-    """The person under a point of uint8 (H, W, 3), in its pixels.
+def person_at(
+    image: np.ndarray, point_xy: tuple[float, float], segmenter: EmbeddedSegmenter, detector: Detector | None = None
+) -> Person:
+    """The person under a point of uint8 (H, W, 3), in its pixels: one whom the detector saw, else looked for there.
 
-    Raises InputError, with the point, if nobody is there or it lies outside.
+    Raises InputError, with the point, if no person is there or it lies outside.
     """
     (x, y), (height, width) = point_xy, image.shape[:2]
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(f"the point {x:g},{y:g} lies outside the picture, which is {width} x {height}")
     point = (int(x), int(y), int(x) + 1, int(y) + 1)
+    best = _detected_at(image, point, segmenter, detector) or _searched_at(image, point, segmenter)
+    if best is None:
+        raise InputError(f"no person found at the point {x:g},{y:g}; give a box, or the mask of the visible part")
+    return kept_apart([best], (height, width))[0]
+
+
+def _detected_at(
+    image: np.ndarray, point: Box, segmenter: EmbeddedSegmenter, detector: Detector | None
+) -> Sighting | None:
+    """The surest of the detector's people whose mask covers the point."""
+    detected = [] if detector is None else [one for one in detector(image) if _holds(one.box_xyxy, point)]
+    for person in sorted(detected, key=lambda one: one.confidence, reverse=True):
+        seen = _drawn(segmenter, image, person)
+        if seen is not None and _covers(seen, point):
+            return seen
+    return None
+
+
+def _searched_at(image: np.ndarray, point: Box, segmenter: EmbeddedSegmenter) -> Sighting | None:
+    """What looks most like a person in windows and boxes round the point, if anything is clear enough."""
     quick = _quick(segmenter)
     shown = [glimpse for glimpse in _glimpses_round(quick, image, point) if _covers(glimpse.seen, point)]
     looks = [_looked_at_again(quick, image, glimpse) for glimpse in shown]
     there = [seen for seen in looks if seen is not None and _covers(seen, point)]
     best = max(there, key=lambda seen: seen.confidence, default=None)
     if best is None or best.confidence < POINT_THRESHOLD:
-        raise InputError(f"no person found at the point {x:g},{y:g}; give a box, or the mask of the visible part")
-    careful = _drawn_carefully(segmenter, image, best)
-    return kept_apart([careful if _covers(careful, point) else best], (height, width))[0]
+        return None
+    careful = _look(segmenter, image, _loose(best.box_xyxy, (image.shape[0], image.shape[1])), best.confidence)
+    return careful if careful is not None and _covers(careful, point) else best
 
 
-def windows(image_hw: tuple[int, int]) -> Iterator[SquareCrop]:
-    """The squares through which a photograph is searched, the largest, which shows all of it, first."""
-    height, width = image_hw
-    for share in WINDOW_SHARES:
-        side = max(round(max(height, width) * share), 1)
-        for top in _starts(height, side):
-            for left in _starts(width, side):
-                yield SquareCrop(left, top, side)
+@dataclass(frozen=True, eq=False)
+class _Glimpse:
+    """Perhaps a person: as a first look showed them, and their loose box."""
+
+    seen: Sighting
+    box_xyxy: Box
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Where windows begin that cover a length and overlap by half; one in the middle of what is shorter."""
-    if length <= side:
-        return [-((side - length) // 2)]
-    count = math.ceil((length - side) / (side / 2)) + 1
-    return [round(start) for start in np.linspace(0, length - side, count)]
+def _drawn(segmenter: EmbeddedSegmenter, image: np.ndarray, person: DetectedPerson) -> Sighting | None:
+    """A detected person with a mask; None if the segmenter sees no one in the box."""
+    seen = _look(segmenter, image, person.box_xyxy, person.confidence)
+    if seen is None or person.joints is None:
+        return seen
+    return replace(seen, joints=person.joints, joints_from=person.joints_from)
 
 
 def _quick(segmenter: EmbeddedSegmenter) -> EmbeddedSegmenter:
@@ -156,7 +125,7 @@ def _glimpses(segmenter: EmbeddedSegmenter, image: np.ndarray, window: SquareCro
         piece = np.where(pieces == number, probability, 0)
         box = box_in_picture((columns.start, rows.start, columns.stop, rows.stop), window, size, image_hw)
         if (pieces == number).sum() >= least and (seen := _placed(piece, window, image_hw)) is not None:
-            yield _Glimpse(seen, box, _is_cut(box, window, image_hw))
+            yield _Glimpse(seen, box)
 
 
 def _glimpses_round(segmenter: EmbeddedSegmenter, image: np.ndarray, point: Box) -> Iterator[_Glimpse]:
@@ -170,31 +139,7 @@ def _glimpses_round(segmenter: EmbeddedSegmenter, image: np.ndarray, point: Box)
         around = (x - across, y - down, x + across + 1, y + down + 1)
         seen = _look(segmenter, image, box_overlap(around, (0, 0, image_hw[1], image_hw[0])))
         if seen is not None:
-            yield _Glimpse(seen, _loose(seen.box_xyxy, image_hw), is_cut=False)
-
-
-def _is_cut(box_xyxy: Box, window: SquareCrop, image_hw: tuple[int, int]) -> bool:
-    """Whether a loose box reaches an edge of the window beyond which the picture goes on."""
-    shown = window.inside(image_hw)
-    height, width = image_hw
-    (x0, y0, x1, y1), (left, top, right, bottom) = box_xyxy, shown
-    return (0 < left >= x0) or (0 < top >= y0) or (width > right <= x1) or (height > bottom <= y1)
-
-
-def _distinct(glimpses: Iterable[_Glimpse]) -> list[_Glimpse]:
-    """One glimpse of each place: one that no window cuts off, if there is one, and the clearest of those."""
-    kept: list[_Glimpse] = []
-    for glimpse in sorted(glimpses, key=lambda glimpse: (glimpse.is_cut, -glimpse.seen.confidence)):
-        if all(_box_iou(glimpse.box_xyxy, other.box_xyxy) <= SAME_BOX for other in kept):
-            kept.append(glimpse)
-    return kept
-
-
-def _box_iou(a: Box, b: Box) -> float:
-    x0, y0, x1, y1 = box_overlap(a, b)
-    common = max(x1 - x0, 0) * max(y1 - y0, 0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return common / max(sum(areas) - common, 1)
+            yield _Glimpse(seen, _loose(seen.box_xyxy, image_hw))
 
 
 def _looked_at_again(segmenter: EmbeddedSegmenter, image: np.ndarray, glimpse: _Glimpse) -> Sighting | None:
@@ -206,12 +151,6 @@ def _looked_at_again(segmenter: EmbeddedSegmenter, image: np.ndarray, glimpse: _
     head = float(again.joints[HEAD_AND_SHOULDERS, 2].mean())
     share = again.area / (image.shape[0] * image.shape[1])
     return replace(again, confidence=clear * head * share**SIZE_POWER)
-
-
-def _drawn_carefully(segmenter: EmbeddedSegmenter, image: np.ndarray, seen: Sighting) -> Sighting:
-    """The same person with the segmenter's best mask and joints."""
-    careful = _look(segmenter, image, _loose(seen.box_xyxy, (image.shape[0], image.shape[1])), seen.confidence)
-    return seen if careful is None else careful
 
 
 def _loose(box_xyxy: Box, image_hw: tuple[int, int]) -> Box:
@@ -228,7 +167,10 @@ def _look(
         return None
     joints = joints_of(look.joint_heatmap_logits, look.crop)
     seen = _placed(look.probability, look.crop, (image.shape[0], image.shape[1]), joints)
-    return seen if seen is None or confidence is None else replace(seen, confidence=confidence)
+    if seen is None:
+        return None
+    seen = replace(seen, joints_from=segmenter.name)
+    return seen if confidence is None else replace(seen, confidence=confidence)
 
 
 def _placed(
@@ -246,6 +188,11 @@ def _placed(
     return sighting(at_its_place, float(probability[mask].mean()), joints, corner_xy=around[:2])
 
 
+def _holds(box_xyxy: Box, point: Box) -> bool:
+    (left, top, right, bottom), (x, y, _, _) = box_xyxy, point
+    return left <= x < right and top <= y < bottom
+
+
 def _covers(seen: Sighting, point: Box) -> bool:
-    (left, top, right, bottom), (x, y, _, _) = seen.box_xyxy, point
-    return left <= x < right and top <= y < bottom and bool(seen.mask[y - top, x - left])
+    (left, top, _, _), (x, y, _, _) = seen.box_xyxy, point
+    return _holds(seen.box_xyxy, point) and bool(seen.mask[y - top, x - left])

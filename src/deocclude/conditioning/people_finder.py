@@ -42,13 +42,14 @@ class Sighting:
     box_xyxy: a part of the picture, with the person inside.
     probability: in that box alone, float32 (y1 - y0, x1 - x0) in [0, 1].
     confidence: how sure the finder is that this is one person, in [0, 1].
-    joints: BODY_25, float32 (25, 3) of x, y, confidence; None where nobody looked for them.
+    joints: BODY_25, float32 (25, 3) of x, y, confidence; None if unknown. joints_from: who found them, by name.
     """
 
     box_xyxy: Box
     probability: np.ndarray
     confidence: float
     joints: np.ndarray | None = None
+    joints_from: str | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -107,7 +108,7 @@ def kept_apart(sightings: Sequence[Sighting], image_hw: tuple[int, int]) -> list
     for number, seen in enumerate(sightings, start=1):
         modal_mask = owner == number
         if (box := mask_box(modal_mask)) is not None:
-            people.append(Person(box, modal_mask, seen.joints))
+            people.append(Person(box, modal_mask, seen.joints, seen.joints_from))
     return largest_first(people)
 
 
@@ -122,6 +123,18 @@ def choose(people: Sequence[Person], which: str | int = "all") -> list[Person]:
     Raises InputError for anything else.
     """
     return list(people[: how_many(which)])
+
+
+def prominence(box_xyxy: Box, confidence: float, image_hw: tuple[int, int]) -> float:
+    """How much a person is what the photograph is about, in [0, 1]: sure, large and near its middle.
+
+    The square root of the area makes twice as tall count twice; in a corner a person counts half.
+    """
+    height, width = image_hw
+    x0, y0, x1, y1 = box_xyxy
+    area = (x1 - x0) * (y1 - y0) / (height * width)
+    off_center = np.hypot((x0 + x1) / width - 1, (y0 + y1) / height - 1) / np.sqrt(2)
+    return float(confidence * np.sqrt(area) * (1 - off_center / 2))
 
 
 def how_many(which: str | int) -> int | None:

@@ -24,12 +24,18 @@ BOX_PADDING = 1.25
 
 
 class PoseEstimator(Protocol):
-    """Finds the joints of a person whose place is known; `EmbeddedSegmenter` is one too."""
+    """Finds the joints of a person whose place is known."""
 
     name: str
 
-    def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray:
-        """uint8 (H, W, 3) and a box to BODY_25 joints: float32 (25, 3) of x, y, confidence in the image's pixels."""
+    def locate_joints(
+        self, image: np.ndarray, box_xyxy: Box, modal_mask: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """uint8 (H, W, 3) and a box to BODY_25 joints: float32 (25, 3) of x, y, confidence in the image's pixels.
+
+        modal_mask: the visible part, bool (H, W), for estimators that need it to know which of several people in the
+        box is meant. None where the estimator sees no such person.
+        """
         ...
 
 
@@ -50,8 +56,11 @@ class VitPoseEstimator:
         self.processor = processor
         self.batch_size = batch_size
 
-    def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray:
-        """The joints of the person in a box of uint8 (H, W, 3): float32 (25, 3) of x, y, confidence in [0, 1]."""
+    def locate_joints(self, image: np.ndarray, box_xyxy: Box, modal_mask: np.ndarray | None = None) -> np.ndarray:
+        """The joints of the person in a box of uint8 (H, W, 3): float32 (25, 3) of x, y, confidence in [0, 1].
+
+        It looks at the box alone: the mask is not read.
+        """
         return self.locate_people(image, [box_xyxy])[0]
 
     def locate_people(self, image: np.ndarray, boxes_xyxy: Sequence[Box]) -> np.ndarray:
@@ -112,10 +121,26 @@ def _within(person: dict[str, Any], box_xyxy: Box, aspect: float) -> np.ndarray:
 
 
 class DetectedPerson(NamedTuple):
-    """A box inside the photograph, x1 and y1 exclusive, and how sure the detector is, in [0, 1]."""
+    """A box inside the photograph, x1 and y1 exclusive, and how sure the detector is, in [0, 1].
+
+    joints: BODY_25, float32 (25, 3) of x, y, confidence, of a detector that sees them; else None. joints_from: the
+        name of who found them.
+    """
 
     box_xyxy: Box
     confidence: float
+    joints: np.ndarray | None = None
+    joints_from: str | None = None
+
+
+class Detector(Protocol):
+    """Finds people's boxes in photographs."""
+
+    name: str
+
+    def __call__(self, image: np.ndarray) -> Sequence[DetectedPerson]:
+        """The people of uint8 (H, W, 3), in no particular order; empty if there are none."""
+        ...
 
 
 class PersonDetector:
@@ -146,7 +171,7 @@ class PersonDetector:
             outputs, threshold=self.threshold, target_sizes=[(height, width)]
         )[0]
         people = [
-            DetectedPerson(_whole_pixels(box, width, height), float(score))
+            DetectedPerson(whole_pixels(box, width, height), float(score))
             for score, label, box in zip(found["scores"], found["labels"], found["boxes"].tolist(), strict=True)
             if int(label) in self.person_labels
         ]
@@ -205,7 +230,7 @@ def load_person_detector(
         raise InputError(f"{folder_or_repo}: {error}") from error
 
 
-def _whole_pixels(box: Sequence[float], width: int, height: int) -> Box:
+def whole_pixels(box: Sequence[float], width: int, height: int) -> Box:
     """A box rounded to whole pixels inside the picture, one at least."""
     x0, y0 = (min(max(round(low), 0), length - 1) for low, length in zip(box[:2], (width, height), strict=True))
     return x0, y0, max(min(round(box[2]), width), x0 + 1), max(min(round(box[3]), height), y0 + 1)

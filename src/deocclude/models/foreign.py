@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 Value = TypeVar("Value")
@@ -16,11 +17,13 @@ class Converted:
     """A network of ours, filled from another project's checkpoint.
 
     config: the dataclass the network was built from. unused: every key of the checkpoint that it has no use for.
+    notice: whose weights they are, and their licence, to be written into the file.
     """
 
     network: nn.Module
     config: Any
     unused: tuple[str, ...]
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,12 @@ def needs(state_dict: Mapping[str, Any], keys: Iterable[str], what: str) -> None
     missing = [key for key in keys if key not in state_dict]
     if missing:
         raise ValueError(f"not a checkpoint of {what}: it has no '{missing[0]}'")
+
+
+def fill(parameter: Tensor | None, value: Tensor, name: str) -> None:
+    """Copy a checkpoint's tensor `name` into a parameter. Raises ValueError where the shapes disagree."""
+    assert parameter is not None, "a layer that was built with it"
+    if parameter.shape != value.shape:
+        raise ValueError(f"'{name}' has the shape {tuple(value.shape)} instead of {tuple(parameter.shape)}")
+    with torch.no_grad():
+        parameter.copy_(value)

@@ -121,13 +121,17 @@ def _on_crops(
         image = to_tensor([extract(subject.image, crop, size, nearest=False) for subject, crop in group], device)
         given = [mask_on_crop(subject.person.modal_mask, crop, size) for subject, crop in group]
         modal_mask = to_tensor(given, device)
-        hints = Hints(keypoints=joints, prompt=_given_prompts([subject.control for subject, _ in group]))
-        on_crops = stage(image, modal_mask, hints=hints.only(stage.accepts), refine_modal=group[0][0].refine)
         frames = [subject.frame_on(crop, size) for subject, crop in group]
         evidence = None
         if estimator is not None:
             frame_mask = to_tensor(frames, device)
             evidence = estimator(image * frame_mask, modal_mask, frame_mask, joints)
+        hints = Hints(
+            keypoints=joints,
+            prompt=_given_prompts([subject.control for subject, _ in group]),
+            body_probability=None if evidence is None else evidence.amodal,
+        )
+        on_crops = stage(image, modal_mask, hints=hints.only(stage.accepts), refine_modal=group[0][0].refine)
         for row, (subject, crop) in enumerate(group):
             on_crop = on_crops.one(row)
             if evidence is not None:

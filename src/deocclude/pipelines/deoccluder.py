@@ -6,17 +6,18 @@ Networks work on a square crop; everything that is returned has the photograph's
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from deocclude.conditioning.occlusion_evidence import OcclusionEstimator
-from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, PoseEstimator
+from deocclude.conditioning.people_finder import prominence
+from deocclude.conditioning.pose_estimator import MISSING_BELOW, DetectedPerson, Detector, PoseEstimator
 from deocclude.conditioning.sources import build_detector, build_joint_source
 from deocclude.crops import Box
 from deocclude.devices import checked_device, checked_dtype, enough_memory
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-Detector = Callable[[np.ndarray], Sequence[DetectedPerson]]
+NO_PERSON = "no person found in the picture; say where with a box, or give the mask of the visible part"
 NO_JOINTS = "no joints were found; the mask was completed without them"
 BATCH_SIZE = 8
 """People at once on an accelerator. A CPU gains nothing from batches, and one by one everybody's bytes are as alone."""
@@ -59,15 +60,32 @@ class Segmenter(Protocol):
     def locate_joints(self, image: np.ndarray, box_xyxy: Box) -> np.ndarray: ...
 
 
+class NamedDetector:
+    """A detector of `sources.DETECTORS`, loaded when it is first asked: with a mask or a box it never is."""
+
+    def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype | None = None) -> None:
+        self.name = name
+        self._placed = device, dtype
+
+    def __call__(self, image: np.ndarray) -> Sequence[DetectedPerson]:
+        """The people of uint8 (H, W, 3). Raises InputError where the detector's weights are missing."""
+        return self._detector(image)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        device, dtype = self._placed
+        return build_detector(self.name, device=device, dtype=dtype)
+
+
 class Deoccluder:
     """De-occludes one person of a photograph.
 
-    segmenter: finds the person where no mask is given, and the joints; None if a mask always is.
+    segmenter: finds the person's mask where none is given, and the joints; None if a mask always is.
     mask_completer, rgb_completer: the two stages, already on `device`.
     refine_modal: take stage 1's modal mask instead of the segmenter's, as paper B does (Eq. 1); a given mask is kept.
-    joint_source: finds the joints in the segmenter's place.
-    load_detector: gives what finds people's boxes, the largest person first; asked for once neither mask nor box says
-        where the person is.
+    joint_source: finds the joints; where it sees no such person, the segmenter does.
+    detector: finds people's boxes where neither mask nor box says where the person is; without one the segmenter looks
+        at the whole photograph.
     num_candidates: pictures of each person, of an RGB stage that draws at random; the best one is the result.
     batch_size: people at once, of a stage that takes batches; by default 1 on a CPU and `BATCH_SIZE` elsewhere.
     detail: what is painted in a crop of a large photograph gets the texture of what is visible (`pipelines.detail`), or
@@ -85,7 +103,7 @@ class Deoccluder:
         *,
         refine_modal: bool = False,
         joint_source: PoseEstimator | None = None,
-        load_detector: Callable[[], Detector] | None = None,
+        detector: Detector | None = None,
         num_candidates: int = 1,
         batch_size: int | None = None,
         detail: Detail = "texture",
@@ -102,7 +120,7 @@ class Deoccluder:
         self.rgb_completer = rgb_completer
         self.refine_modal = refine_modal
         self.joint_source = joint_source
-        self._load_detector = load_detector
+        self.detector = detector
         self.num_candidates = num_candidates
         self.detail = detail
         self.device = torch.device(device)
@@ -142,9 +160,6 @@ class Deoccluder:
         joints = joints or chosen.joints
         check_weights(*stages, joints, rgb_options)  # before gigabytes are loaded
         check_memory(Choice(*stages, device, dtype, rgb_options or {}))
-        load_detector = None
-        if chosen.detector is not None:
-            load_detector = partial(build_detector, chosen.detector, device=device, dtype=dtype)
         with enough_memory(device):
             return cls(
                 load_segmenter(device=device, dtype=dtype or torch.float32),
@@ -152,7 +167,7 @@ class Deoccluder:
                 build_rgb_stage(stages[1], device=device, dtype=dtype, options=rgb_options),
                 refine_modal=refine_modal,
                 joint_source=build_joint_source(joints, device=device, dtype=dtype),
-                load_detector=load_detector,
+                detector=NamedDetector(chosen.detector, device=device, dtype=dtype),
                 num_candidates=num_candidates,
                 detail=detail,
                 device=device,
@@ -174,7 +189,8 @@ class Deoccluder:
 
         image: a PIL picture, uint8 (H, W, 3) or float in [0, 1], or a tensor ([1,] 3, H, W) (`images.as_image`).
         modal_mask: the visible part of the person, of the same size; it is taken as exact.
-        box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent one.
+        box: x0, y0, x1, y1 in pixels, where to look for the person; without mask and box, the most prominent one: sure,
+            large and near the middle.
         amodal_mask: with `modal_mask`, the whole person in stage 1's place, to judge stage 2 alone.
         joints: BODY_25, float (25, 3) of x, y in pixels and confidence, instead of finding them.
         control: what else the user wishes.
@@ -183,15 +199,20 @@ class Deoccluder:
         """
         clock = _Clock()
         with enough_memory(self.device), clock.step("find_person"):
-            image = as_image(image)
-            person = self.find(image, modal_mask, box, joints=joints)
+            image, facts = as_image(image), {}
+            if modal_mask is None and box is None:
+                person, others = self.find_prominent(image)
+                person = self.with_found_joints(image, person, joints)
+                facts["other_people_found"] = others
+            else:
+                person = self.find(image, modal_mask, box, joints=joints)
             subject = self.subject(
                 image,
                 person,
                 modal_mask_is_exact=modal_mask is not None,
                 amodal_mask=_known_amodal(amodal_mask, modal_mask, person),
                 control=control,
-                facts={"joints_from": "found" if joints is None else "given"},
+                facts=facts,
             )
         result = self.complete([subject])[0]
         return replace(result, facts={**result.facts, "seconds": {**clock.seconds, **result.facts["seconds"]}})
@@ -202,6 +223,25 @@ class Deoccluder:
     ) -> Person:
         """The person meant, with its joints; arguments as of a call, but image uint8 (H, W, 3). Raises InputError."""
         return self.with_found_joints(image, self._find_person(image, modal_mask, box), joints)
+
+    @torch.inference_mode()
+    def find_prominent(self, image: np.ndarray) -> tuple[Person, int | None]:
+        """The most prominent person of uint8 (H, W, 3), and how many others the detector saw; None without a detector.
+
+        A photograph in which the detector sees no one is not shown to the segmenter. Raises InputError where no one is
+        found.
+        """
+        if self.segmenter is None:
+            raise InputError("there is no segmenter here to find the person; give a modal mask")
+        if self.detector is None:
+            return self.segmenter(image, None), None
+        people = list(self.detector(image))
+        image_hw = (image.shape[0], image.shape[1])
+        people.sort(key=lambda one: prominence(one.box_xyxy, one.confidence, image_hw), reverse=True)
+        for detected in people:
+            with suppress(InputError):  # the segmenter sees no one there: then the next one
+                return self.segmenter(image, detected.box_xyxy), len(people) - 1
+        raise InputError(NO_PERSON)
 
     def subject(
         self,
@@ -230,7 +270,7 @@ class Deoccluder:
             photograph_box=photograph_box,
             amodal_mask=amodal_mask,
             control=control,
-            facts={"modal_mask_from": found, **(facts or {})},
+            facts={"modal_mask_from": found, "joints_from": person.joints_from, **(facts or {})},
         )
 
     def complete(self, subjects: Sequence[Subject]) -> list[Deocclusion]:
@@ -318,6 +358,7 @@ class Deoccluder:
     def parts(self) -> dict[str, Part]:
         """What each of its parts says of itself, by the step it does."""
         return {
+            "detector": _perception(self.detector),
             "conditioning": _perception(self.segmenter),
             "joints": _perception(self.joint_source or self.segmenter),
             "mask_completion": _stage(self.mask_completer),
@@ -349,27 +390,25 @@ class Deoccluder:
             mask = as_mask(modal_mask, (image.shape[0], image.shape[1]))
             mask_xyxy = mask_box(mask)
             assert mask_xyxy is not None, "as_mask refuses empty masks"
-            joints = self.segmenter.locate_joints(image, mask_xyxy) if self.segmenter else None
-            return Person(mask_xyxy, mask, joints)
+            return Person(mask_xyxy, mask)
+        if box is None:
+            return self.find_prominent(image)[0]
         if self.segmenter is None:
             raise InputError("there is no segmenter here to find the person; give a modal mask")
-        if box is None and self._detector is not None:
-            people = self._detector(image)
-            if not people:
-                raise InputError("no person found in the picture; say where with a box, or give the mask")
-            return self.segmenter(image, people[0].box_xyxy)
-        return self.segmenter(image, None if box is None else checked_box(box, (image.shape[0], image.shape[1])))
-
-    @cached_property
-    def _detector(self) -> Detector | None:
-        return None if self._load_detector is None else self._load_detector()
+        return self.segmenter(image, checked_box(box, (image.shape[0], image.shape[1])))
 
     def with_found_joints(self, image: np.ndarray, person: Person, joints: np.ndarray | None = None) -> Person:
-        """The person with the joints given, or those of the joint source; the segmenter's for one without any."""
+        """The person with the joints given, else those of the joint source, their own, or the segmenter's."""
         if joints is not None:
-            return replace(person, joints=checked_joints(joints))
-        source = self.joint_source or (self.segmenter if person.joints is None else None)
-        return person if source is None else replace(person, joints=source.locate_joints(image, person.box_xyxy))
+            return replace(person, joints=checked_joints(joints), joints_from="given")
+        if self.joint_source is not None:
+            found = self.joint_source.locate_joints(image, person.box_xyxy, person.modal_mask)
+            if found is not None:
+                return replace(person, joints=found, joints_from=self.joint_source.name)
+        if person.joints is not None or self.segmenter is None:
+            return person
+        found = self.segmenter.locate_joints(image, person.box_xyxy)
+        return replace(person, joints=found, joints_from=self.segmenter.name)
 
     def _notes(self, joints: np.ndarray | None) -> list[str]:
         """What a user must be told of this result."""

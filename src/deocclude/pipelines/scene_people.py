@@ -109,12 +109,12 @@ def _found(people: Sequence[Person], deoccluder: Deoccluder) -> list[MeantPerson
 
 
 def point_looker(deoccluder: Deoccluder) -> PointLooker:
-    """Looks for the person at a point with the deoccluder's segmenter."""
+    """Looks for the person at a point with the deoccluder's detector and segmenter."""
 
     def look(image: np.ndarray, point_xy: tuple[float, float]) -> Person:
         if not isinstance(deoccluder.segmenter, EmbeddedSegmenter):
             raise InputError("there is no segmenter here to look at a point with; give a modal mask")
-        return person_at(image, point_xy, deoccluder.segmenter)
+        return person_at(image, point_xy, deoccluder.segmenter, deoccluder.detector)
 
     return look
 

@@ -176,7 +176,7 @@ def check_weights(
     """
     mask, rgb = find_stage("mask", mask_stage), find_stage("RGB", rgb_stage)
     needed = [*mask.weights_for(mask.options), *rgb.weights_for(configured(rgb, options or {}))]
-    needed += sources.weights_of(keypoint_source)
+    needed += sources.joint_weights(keypoint_source)
     require_all(spec for spec in needed if not isinstance(spec.source, Shipped))
 
 

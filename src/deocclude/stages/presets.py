@@ -21,22 +21,22 @@ class Preset:
     """A whole method.
 
     mask_stage, rgb_stage: names of stages. joints: who finds the keypoints (`sources.JOINT_SOURCES`). detector: what
-    finds the person where neither mask nor box is given (`sources.DETECTORS`); None: the segmenter. listed: whether
-    menus and `--help` offer it.
+    finds people where neither mask nor box is given (`sources.DETECTORS`). listed: whether menus and `--help` offer it.
     """
 
     mask_stage: str
     rgb_stage: str
-    joints: str = "embedded"
-    detector: str | None = None
+    joints: str = "movenet"
+    detector: str = "embedded"
     listed: bool = True
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
         """Everything it may load, the segmenter included."""
         mask, rgb = stage_specs("mask")[self.mask_stage], stage_specs("RGB")[self.rgb_stage]
-        perception = sources.weights_of(self.detector) + sources.weights_of(self.joints)
-        return tuple(dict.fromkeys((*perception, *mask.weights, *rgb.weights, sources.SEGMENTER)))
+        perception = sources.detector_weights(self.detector) + sources.joint_weights(self.joints)
+        always = sources.SEGMENTER, sources.OCCLUSION
+        return tuple(dict.fromkeys((*perception, *mask.weights, *rgb.weights, *always)))
 
     @property
     def runs_here(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,7 +45,16 @@ class _Feedforward:
 
 
 class FeedforwardMaskCompleter(_Feedforward, MaskStage):
-    """Stage 1 of paper B: a `MaskCompletionNetwork`."""
+    """Stage 1 of paper B: a `MaskCompletionNetwork`.
+
+    body_weight: of another estimate of the whole body, where there is one, in a mean with the network's own (ours; 0 is
+        the paper). The other options are those of both networks.
+    """
+
+    def __init__(self, network: nn.Module, *, body_weight: float = 0.0, **options: Any) -> None:
+        super().__init__(network, **options)
+        self.body_weight = body_weight
+        self.accepts = frozenset({"body_probability"} if body_weight else ())
 
     @torch.inference_mode()
     def complete(self, image: Tensor, modal_mask: Tensor, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
@@ -57,6 +66,8 @@ class FeedforwardMaskCompleter(_Feedforward, MaskStage):
         if refine_modal and logits.modal is not None:
             modal_mask = _or_given(logits.modal > 0, modal_mask)
         amodal_probability = logits.amodal.float().sigmoid()
+        if hints.body_probability is not None:
+            amodal_probability = torch.lerp(amodal_probability, hints.body_probability, self.body_weight)
         # Nothing ties the two heads together, so they can disagree; what is visible belongs to the person.
         amodal_mask = (amodal_probability >= 0.5) | modal_mask
         return MaskCompletion(
@@ -88,11 +99,12 @@ class FeedforwardRgbCompleter(_Feedforward, RgbStage):
 
 
 def load_mask_completer(
-    path: Path | None = None, *, device: torch.device, dtype: torch.dtype = torch.float32
+    path: Path | None = None, *, device: torch.device, dtype: torch.dtype = torch.float32, body_weight: float = 0.0
 ) -> FeedforwardMaskCompleter:
     """Stage 1, with the package's weights unless `path` names others. Raises InputError without any."""
     network, sha256 = load_network(path or asset_path("mask_completion"), expected="MaskCompletionNetwork")
-    return FeedforwardMaskCompleter(network.to(device, dtype, memory_format=torch.channels_last), weights_sha256=sha256)
+    network = network.to(device, dtype, memory_format=torch.channels_last)
+    return FeedforwardMaskCompleter(network, body_weight=body_weight, weights_sha256=sha256)
 
 
 def load_rgb_completer(
