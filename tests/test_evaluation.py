@@ -825,7 +825,7 @@ def test_the_floor_of_the_benchmark(shared_data: Path) -> None:
 
 def test_the_floors_of_ordinary_photographs(shared_data: Path) -> None:
     """The reference points of `bench-wild` and `wild`, which another program measured: its hull and its margin differ a
-    little, and `wild` has 152 keypoints that count.
+    little, and `wild` has 146 keypoints that count.
     """
     bench, wild = OcclusionSet(shared_data / "bench-wild"), OcclusionSet(shared_data / "wild")
     keypoints = wild.marked_keypoints()

@@ -63,7 +63,7 @@ def test_the_background_in_the_hull_of_a_whole_person() -> None:
     background = hull_background(whole)
 
     assert background[40, 60] and not (background & whole).any()
-    assert not background[40, 44] and background[40, 45], "the contour's margin is one pixel"
+    assert not background[40, 45] and background[40, 46], "the contour's margin is two pixels"
     assert not background[5, 5] and not hull_background(np.zeros_like(whole)).any()
     alarm = np.zeros(whole.shape)
     alarm[:, 60:] = 0.5

@@ -31,7 +31,7 @@ def test_only_marked_hidden_ones_outside_the_grown_body_count() -> None:
         BODY,
     )
 
-    assert contour_margin(BODY) == 1
+    assert contour_margin(BODY) == 1 and contour_margin(BODY | (np.arange(100) == 0)) == 2
     assert found.tolist() == [[61, 30], [80, 90]], "row, column of the nearest pixel"
 
 

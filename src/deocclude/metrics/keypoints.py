@@ -10,6 +10,7 @@ contours and keypoints are drawn by hand.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +35,12 @@ class Reached:
         return self.reached / self.hidden if self.hidden else float("nan")
 
 
-def contour_margin(modal_mask: np.ndarray) -> float:
-    """Pixels by which masks are grown before keypoints are compared with them: `MARGIN` times √area."""
-    return MARGIN * float(np.sqrt(modal_mask.sum()))
+def contour_margin(modal_mask: np.ndarray) -> int:
+    """Whole pixels by which masks are grown before keypoints are compared with them: `MARGIN` times √area, rounded up.
+
+    Rounded up because a mask grown by less than a pixel is the same mask.
+    """
+    return math.ceil(MARGIN * math.sqrt(modal_mask.sum()))
 
 
 def outside_by(mask: np.ndarray) -> np.ndarray:
