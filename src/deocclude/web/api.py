@@ -36,23 +36,23 @@ from deocclude.web.api_docs import api_page
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import INVENTED, write_layers, zipped
-from deocclude.web.sessions import without_folder
+from deocclude.web.sessions import for_visitors, without_folder
 
 Photograph = Annotated[UploadFile, File(description="The photograph: JPEG, PNG, WEBP, TIFF or BMP.")]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Preset = Annotated[str | None, Form(description="Which method; without one, the server's own choice.")]
 
 
 def add_api(app: FastAPI, methods: Methods, limits: Limits, folder: Path) -> None:
     """Put the API's routes under `/api`, every error of theirs a JSON sentence. folder: for files on their way."""
     app.include_router(_routes(methods, limits, folder), prefix="/api")
-
-    @app.get("/api/docs", include_in_schema=False)
-    def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(api_page(app.openapi(), str(request.base_url)))
+    app.add_api_route("/api/docs", _docs, response_class=HTMLResponse, include_in_schema=False)
+    # The last of the routes: what matches none of ours is answered here, and not in Gradio's words.
+    app.add_api_route("/api/{rest:path}", _nothing, methods=METHODS, include_in_schema=False)
 
     @app.exception_handler(InputError)
     def _(_request: Request, error: InputError) -> JSONResponse:
-        return _sentence(400, str(error))
+        return _sentence(400, for_visitors(error))
 
     @app.exception_handler(Stopped)
     def _(_request: Request, _error: Stopped) -> JSONResponse:
@@ -70,6 +70,14 @@ def add_api(app: FastAPI, methods: Methods, limits: Limits, folder: Path) -> Non
     @app.exception_handler(Exception)
     def _(_request: Request, _error: Exception) -> JSONResponse:
         return _sentence(500, "the server made a mistake; its log says which")
+
+
+def _docs(request: Request) -> HTMLResponse:
+    return HTMLResponse(api_page(request.app.openapi(), str(request.base_url)))
+
+
+def _nothing(request: Request) -> JSONResponse:
+    return _sentence(404, f"there is no {request.method} {request.url.path}; /api/docs lists what there is")
 
 
 def _sentence(status: int, sentence: str) -> JSONResponse:

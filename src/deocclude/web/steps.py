@@ -25,7 +25,7 @@ from deocclude.web.drawing import Drawing, outline, read_drawing
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import summary, write_candidates, write_layers, zipped
-from deocclude.web.sessions import Session, end_old_sessions, open_session, preview, without_folder
+from deocclude.web.sessions import Session, end_old_sessions, for_visitors, open_session, preview, without_folder
 
 if TYPE_CHECKING:
     from deocclude.pipelines.scene import Scene, SceneDeoccluder
@@ -67,7 +67,8 @@ def in_sentences(step: Step) -> Step:
         try:
             return step(*args, **kwargs)
         except InputError as error:
-            raise gr.Error(str(error), title="This cannot be used", duration=None, print_exception=False) from None
+            sentence = for_visitors(error)
+            raise gr.Error(sentence, title="This cannot be used", duration=None, print_exception=False) from None
         except Stopped:
             raise gr.Error("Stopped; nothing was kept.", title="Stopped", duration=5, print_exception=False) from None
         except gr.Error:
