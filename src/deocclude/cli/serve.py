@@ -15,8 +15,6 @@ from deocclude.web.access import Access, is_loopback
 if TYPE_CHECKING:
     import uvicorn
 
-    from deocclude.web.methods import Methods
-
 HELP = "Open a page in the browser: drop a photograph, click a person, download the layers. The same as an HTTP API."
 EXAMPLE = """
 deocclude serve
@@ -43,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     import tempfile
 
     from deocclude.presets import preset
+    from deocclude.web.app import create_app
+    from deocclude.web.connections import server
     from deocclude.web.methods import Methods
 
     preset(args.preset)
@@ -53,24 +53,15 @@ def run(args: argparse.Namespace) -> int:
         closing(Methods(args.preset, device=args.device)) as methods,  # Ctrl+C waits for no work
     ):
         methods.load(args.preset)  # what is missing is said before the page opens
-        server = _server(access, methods, Path(folder))
+        serving = server(create_app(methods, Path(folder), access=access))
         address = _address(args.host, listener, access)
         if not is_loopback(args.host):
             print("Other machines can reach this page. They need its token, and nothing is encrypted on the way.")
         print(f"The page is at {address} (Ctrl+C ends it).", flush=True)
         if not args.no_browser:
-            _open_browser(server, address)
-        server.run(sockets=[listener])
+            _open_browser(serving, address)
+        serving.run(sockets=[listener])
     return 0
-
-
-def _server(access: Access, methods: Methods, folder: Path) -> uvicorn.Server:
-    import uvicorn
-
-    from deocclude.web.app import create_app
-
-    app = create_app(methods, folder, access=access)
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
 
 
 def _listening(host: str, port: int) -> socket.socket:

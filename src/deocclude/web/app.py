@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deocclude import __version__
 from deocclude.web.access import Access
-from deocclude.web.limits import Limits
+from deocclude.web.limits import Limits, Listeners
 from deocclude.web.methods import Methods
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def create_app(
     )
     add_api(app, methods, limits, folder)
 
-    steps = Steps(methods, limits, folder)
+    listeners = Listeners(limits.unheard_seconds)
+    steps = Steps(methods, limits, folder, listeners.is_gone)
     page = build_page(steps, limits, methods.default)
     gradio.mount_gradio_app(
         app,
@@ -57,4 +58,4 @@ def create_app(
         footer_links=[],
     )
     page.has_launched = True  # Gradio looks at no path before that, and a mounted page never gets there by itself
-    return Guard(app, folder=folder, limits=limits, access=access or Access(), sweep=steps.sweep)
+    return Guard(app, folder=folder, limits=limits, access=access or Access(), listeners=listeners, sweep=steps.sweep)

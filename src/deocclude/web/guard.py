@@ -12,12 +12,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from deocclude.web.access import Access, Refused
-from deocclude.web.limits import Admission, Busy, Limits
+from deocclude.web.bodies import Bodies, Gone, too_large
+from deocclude.web.limits import Admission, Busy, Limits, Listeners
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,12 +28,15 @@ logger = logging.getLogger(__name__)
 FILE = "/gradio_api/file="
 UPLOAD = "/gradio_api/upload"
 MESSAGE = "/gradio_api/queue/join"
+NEWS = "/gradio_api/queue/data"
+STREAMS = (NEWS, "/gradio_api/heartbeat/", "/gradio_api/upload_progress")
+API = "/api/"
 OPEN_EXACTLY = {
     "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", UPLOAD, MESSAGE, "/gradio_api/upload_progress",
-    "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/cancel", "/gradio_api/reset",
+    NEWS, "/gradio_api/run/predict", "/gradio_api/cancel", "/gradio_api/reset",
     "/gradio_api/startup-events",
 }  # fmt: skip
-OPEN_BELOW = ("/api/", "/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", FILE)
+OPEN_BELOW = (API, "/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", FILE)
 MISTAKE = "the server made a mistake; its log says which"
 HEADERS = [
     # Whatever a page of Gradio's may name: nothing is loaded from elsewhere, nothing is sent there.
@@ -47,18 +52,29 @@ HEADERS = [
 class Guard:
     """ASGI middleware. folder: the only one whose files are served and read. access: who may send requests.
 
-    sweep: removes what is not kept any longer; called now and then, and before the disk is looked at.
+    listeners: learns which pages call events and listen. sweep: removes what is not kept any longer; called now and
+    then, and before the disk is looked at.
     """
 
     def __init__(
-        self, app: ASGIApp, *, folder: Path, limits: Limits, access: Access, sweep: Callable[[], None]
+        self,
+        app: ASGIApp,
+        *,
+        folder: Path,
+        limits: Limits,
+        access: Access,
+        listeners: Listeners,
+        sweep: Callable[[], None],
     ) -> None:
         self._app = app
         self._sweep = sweep
         self._folder = folder.resolve()
         self._limits = limits
         self._access = access
+        self._bodies = Bodies(limits, self._folder)
+        self._listeners = listeners
         self._admission = Admission(limits.running + limits.waiting)
+        self._streams = Admission(limits.streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a sentence."""
@@ -80,6 +96,8 @@ class Guard:
             await answer.end()
         except Refused as refusal:
             await answer.refuse(refusal.status, str(refusal))
+        except Gone:
+            pass
         except Busy as busy:
             await answer.refuse(503, str(busy), (b"retry-after", b"30"))
         except Exception:
@@ -105,49 +123,51 @@ class Guard:
         if path.startswith(FILE):
             self._check_file(path.removeprefix(FILE))
         if scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
+            await self._read(scope, receive, send)
             return
-        is_large = path == UPLOAD or path.startswith("/api/")
+        is_large = path == UPLOAD or path.startswith(API)
         limit = self._limits.body_bytes if is_large else self._limits.message_bytes
         if int(_digits(headers.get("content-length"))) > limit:
-            raise _too_large(limit)
-        if path in (UPLOAD, MESSAGE):
+            raise too_large(limit)
+        if path == MESSAGE or is_large:
             await asyncio.to_thread(self._check_disk)
-        if not is_large:
-            body = await _whole_body(receive, limit)
-            if body:
-                body = self._checked_message(body, headers.get("host", ""))
-            await self._app(scope, _replayed(body, receive), send)
-            return
-        with self._admission.place():
-            await self._counted(scope, receive, send, limit)
+        async with self._bodies.whole(receive, limit) as body:
+            if path.startswith(API):
+                await self._worked_on(scope, body.again(receive), send)
+            elif path == UPLOAD or not body.size:
+                await self._app(scope, body.again(receive), send)
+            else:
+                message = await asyncio.to_thread(self._checked_message, body.all(), headers.get("host", ""))
+                await self._app(scope, _replayed(message, receive), send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass a large body on while it keeps within the limit, whatever length it has announced."""
-        taken, answered, over = 0, False, False
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page, a file, or a stream of news, which lasts for as long as the client likes."""
+        with ExitStack() as held:
+            if scope["path"].startswith(STREAMS):
+                held.enter_context(self._streams.place())
+            if scope["path"] == NEWS:
+                query = parse_qs(scope["query_string"].decode("latin-1"))
+                held.enter_context(self._listeners.listening(query.get("session_hash", [""])[-1]))
+            await self._app(scope, receive, send)
 
-        async def counting() -> Message:
-            nonlocal taken, over
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                over = True
-                return {"type": "http.disconnect"}
-            return message
+    async def _worked_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of the API. It has a place until its answer begins, however slowly that is taken, or the client
+        leaves.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._admission.place())
 
-        async def sending(message: Message) -> None:
-            nonlocal answered
-            if not over or answered:
-                answered = True
+            async def receiving() -> Message:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    held.close()
+                return message
+
+            async def sending(message: Message) -> None:
+                held.close()
                 await send(message)
 
-        try:
-            await self._app(scope, counting, sending)
-        except Exception:
-            if not over:
-                raise
-        if over and not answered:
-            raise _too_large(limit)
+            await self._app(scope, receiving, sending)
 
     def _checked_message(self, body: bytes, host: str) -> bytes:
         """The message as it was understood here, so that Gradio reads what was checked. Raises Refused.
@@ -158,6 +178,8 @@ class Guard:
             content = json.loads(body)
             for one in _objects(content):
                 self._check_object(one, host)
+            if isinstance(content, dict) and isinstance(page := content.get("session_hash"), str):
+                self._listeners.calls(page)
             return json.dumps(content).encode()
         except (ValueError, RecursionError):
             raise Refused(400, "the request is not JSON") from None
@@ -203,22 +225,6 @@ def _bytes_in(folder: Path) -> int:
 
 def _digits(length: str | None) -> str:
     return length if length and length.isascii() and length.isdigit() and len(length) < 20 else "0"
-
-
-def _too_large(limit: int) -> Refused:
-    return Refused(413, f"that is more than the {limit / 2**20:.0f} MB taken here; make the picture smaller")
-
-
-async def _whole_body(receive: Receive, limit: int) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
