@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from miniatures import RedNetwork, photograph, segmenter_network, with_red_person
 
@@ -95,7 +95,6 @@ sightings = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(seen=sightings)
 def test_people_share_no_pixel_and_come_largest_first(seen: list[Sighting]) -> None:
     for people in (people_of(seen, SIZE_HW), kept_apart(seen, SIZE_HW)):
@@ -155,7 +154,6 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return (a & b).sum() / (a | b).sum()
 
 
-@settings(deadline=None)
 @given(size_hw=st.tuples(st.integers(1, 500), st.integers(1, 500)))
 def test_windows_of_each_size_cover_the_photograph(size_hw: tuple[int, int]) -> None:
     by_side: dict[int, np.ndarray] = {}

@@ -68,6 +68,9 @@ class BoundedConnection(H11Protocol):
         super().resume_writing()
         self._watch()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """None: who asks for a WebSocket asks for what is not here, and uvicorn would advise to install it."""
+
     def _watch(self) -> None:
         """Run the clock while it is the client's turn."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
