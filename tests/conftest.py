@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no test that fails because the machine is slow. `--hypothesis-profile=explore`
+# looks for new ones.
+STEADY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", derandomize=True, **STEADY)
+settings.register_profile("explore", derandomize=False, max_examples=1000, print_blob=True, **STEADY)
+settings.load_profile("default")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TESTS = REPOSITORY / "tests"

@@ -41,7 +41,7 @@ def assert_read_again(content: Any, people: list[PersonMasks], folder: Path) -> 
         assert sample.row["picture"] == person.picture
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_round_trips(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     people = random_people(seed)

@@ -141,7 +141,7 @@ def test_another_version_and_another_database_are_refused(tmp_path: Path) -> Non
         Manifest(tmp_path, {})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=200), st.integers(0, 20_000))
 def test_a_damaged_manifest_is_read_or_refused_in_a_sentence(tmp_path: Path, noise: bytes, at: int) -> None:
     for path in tmp_path.glob("*manifest*"):

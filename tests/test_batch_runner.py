@@ -213,7 +213,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, at: int) -> None
     (tmp_path / "photos" / "photo_3b.png").write_text("broken")
     output = tmp_path / "out"
     killed = start(killed_run, tmp_path / "photos", output, at)
-    assert killed.wait(120) == -signal.SIGKILL, killed.stderr and killed.stderr.read()
+    assert killed.wait(600) == -signal.SIGKILL, killed.stderr and killed.stderr.read()
     whole = len([one for one in recorded(output) if one.status == "done"])
     assert whole < at <= 7
 
@@ -241,7 +241,7 @@ def test_processes_of_a_launcher_share_the_pictures(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     for process in started:
-        assert process.wait(120) == 0, process.stderr and process.stderr.read()
+        assert process.wait(600) == 0, process.stderr and process.stderr.read()
     assert len(times_recorded(tmp_path / "out")) == 8 and set(times_recorded(tmp_path / "out").values()) == {1}
     assert len(list((tmp_path / "out").glob("manifest-*.sqlite"))) == 2
     run(tmp_path / "photos", tmp_path / "alone", Groups(batch_size=1))

@@ -136,12 +136,29 @@ def test_restoring_keeps_places() -> None:
         assert not back[:10].any() and not back[:, 116:].any()
 
 
+CROP = SquareCrop(-3, 5, 60)
+"""In a picture of 90 x 90."""
+
+
+@st.composite
+def boxes_in_the_crop(draw: st.DrawFn) -> tuple[int, int, int, int]:
+    x0, y0 = draw(st.integers(0, 56)), draw(st.integers(5, 64))
+    return x0, y0, draw(st.integers(x0 + 1, 57)), draw(st.integers(y0 + 1, 65))
+
+
 @settings(max_examples=30)
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 20), st.integers(1, 20))
-def test_a_box_is_restored_as_the_whole_is(x0: int, y0: int, width: int, height: int) -> None:
-    values = np.random.default_rng(1).random((16, 16), np.float32)
-    crop = SquareCrop(-3, 5, 60)
-    box = (max(x0, 0), max(y0, 5), x0 + width, max(y0, 5) + height)
-    whole = restore(values, crop, (90, 90))
-    part = restore_box(values, crop, box)
+@given(boxes_in_the_crop(), st.sampled_from([16, 60]))
+def test_a_box_is_restored_as_the_whole_is(box: tuple[int, int, int, int], size: int) -> None:
+    values = np.random.default_rng(1).random((size, size), np.float32)
+    whole = restore(values, CROP, (90, 90))
+    part = restore_box(values, CROP, box)
     assert np.allclose(part, whole[box[1] : box[3], box[0] : box[2]], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 60])
+@pytest.mark.parametrize(
+    "box", [(38, 20, 58, 40), (-4, 20, 10, 40), (5, 4, 10, 40), (5, 20, 10, 66), (5, 20, 5, 40), (9, 20, 5, 40)]
+)
+def test_a_box_that_sticks_out_of_the_crop_is_refused(box: tuple[int, int, int, int], size: int) -> None:
+    with pytest.raises(ValueError, match="is not a part of the crop"):
+        restore_box(np.zeros((size, size), np.float32), CROP, box)

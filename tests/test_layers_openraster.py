@@ -140,7 +140,7 @@ def test_it_is_written_whole_or_not_at_all(ora: Path, monkeypatch: pytest.Monkey
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     photograph, people, order, offset_xy = scene_of(seed)
     stack = stack_scene(photograph, people, order, offset_xy=offset_xy)
@@ -267,7 +267,7 @@ def test_other_compressions_and_no_zip_at_all_are_refused(ora: Path) -> None:
     value=st.binary(min_size=1, max_size=3),
     length=st.floats(0.5, 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_part_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, file: str, position: float, value: bytes, length: float
 ) -> None:

@@ -55,7 +55,7 @@ def scene_of(seed: int) -> tuple[np.ndarray, list[ScenePerson], list[int], tuple
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_flattened_it_is_the_photograph(seed: int) -> None:
     photograph, people, order, offset_xy = scene_of(seed)
     stack = stack_scene(photograph, people, order, offset_xy=offset_xy)
@@ -73,7 +73,7 @@ def test_flattened_it_is_the_photograph(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_each_person_is_whole_and_what_was_invented_is_marked(seed: int) -> None:
     photograph, people, order, offset_xy = scene_of(seed)
     stack = stack_scene(photograph, people, order, offset_xy=offset_xy)

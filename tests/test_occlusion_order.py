@@ -62,7 +62,7 @@ def test_nobody_and_one_person() -> None:
     assert alone.back_to_front == (0,) and alone.cycles == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 7), st.integers(0, 2**31))
 def test_the_order_puts_everybody_behind_first_but_for_cycles(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

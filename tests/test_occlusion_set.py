@@ -55,7 +55,7 @@ def assert_equal(read: OcclusionSample, written: OcclusionSample) -> None:
             assert getattr(read, name) == value, name
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 1000),
     height=st.integers(2, 20),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from miniatures import RedNetwork, photograph, with_red_person
 
@@ -91,7 +91,6 @@ sightings = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(seen=sightings)
 def test_people_share_no_pixel_and_come_largest_first(seen: list[Sighting]) -> None:
     for people in (people_of(seen, SIZE_HW), kept_apart(seen, SIZE_HW)):

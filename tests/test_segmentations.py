@@ -13,7 +13,7 @@ from deocclude.data.segmentations import decode_segmentation, encode_run_lengths
 from deocclude.errors import InputError
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_a_round_trip_returns_the_mask(seed: int, height: int, width: int) -> None:
     mask = random_mask(np.random.default_rng(seed), (height, width))

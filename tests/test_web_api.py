@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,14 @@ from miniatures import peak_megabytes, photograph, with_red_person
 from tiny_web import ADDRESS, BAD_PHOTOGRAPHS, BOX, RedFinder, decoded, encoded, files_in, red_methods, sample
 
 from deocclude.data.segmentations import decode_segmentation
+from deocclude.errors import InputError
 from deocclude.layers.openraster import read_openraster
 from deocclude.layers.stacking import flatten
+from deocclude.pipelines.scene import SceneDeoccluder
 from deocclude.types import Person
 from deocclude.web.app import create_app
 from deocclude.web.limits import Limits
+from deocclude.web.methods import Methods
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,7 @@ BAD_WISHES: dict[str, dict[str, str]] = {
     "nobody there": {"point": "90,2"},
     "box and point": {"box": "5,10,40,60", "point": "12,25"},
     "no such number of people": {"people": "-3"},
+    "people without end": {"people": "9" * 5000},
     "no such preset": {"preset": "../../etc/passwd"},
     "no extension": {"extend": "-1"},
     "a canvas too large": {"extend": "9000"},
@@ -162,7 +167,30 @@ def test_a_picture_without_people_says_so(client: TestClient) -> None:
     assert answer.status_code == 400 and "no person found" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("data", [{"seed": "-1"}, {"seed": "x"}, {"answer": "tar"}, None])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/people/1", "/api/predict"])
+def test_what_is_not_there_is_said_in_a_sentence(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 404 and set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "people"), ("PUT", "deocclude"), ("POST", "health")])
+def test_the_wrong_method_is_said_in_a_sentence(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, f"/api/{path}")
+    assert answer.status_code == 404 and f"no {method} /api/{path}" in answer.json()["error"]
+
+
+def test_the_home_folder_of_the_server_is_not_named(tmp_path: Path) -> None:
+    def build(_: str) -> SceneDeoccluder:
+        raise InputError(f"{Path.home() / 'weights.safetensors'}: there is no such file")
+
+    client = TestClient(create_app(Methods(build=build), tmp_path), base_url=ADDRESS)
+    answer = client.post("/api/people", files={"image": encoded(sample()[0])})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"~{os.sep}weights.safetensors: there is no such file"
+
+
+@pytest.mark.parametrize("data", [{"seed": "-1"}, {"seed": "9" * 5000}, {"seed": "x"}, {"answer": "tar"}, None])
 def test_what_is_no_request_is_422(client: TestClient, data: dict[str, str] | None) -> None:
     files = {} if data is None else {"image": encoded(sample()[0])}
     answer = client.post("/api/deocclude", files=files, data=data or {})

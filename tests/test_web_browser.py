@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -28,6 +27,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from deocclude.cli.demo import sample_picture
 from deocclude.web.app import create_app
+from deocclude.web.connections import server
 from deocclude.web.methods import Methods
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -48,11 +48,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of the page, as `deocclude serve` runs it."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = create_app(Methods(), tmp_path_factory.mktemp("served"))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    serving = server(app)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
+    serving.should_exit = True
     thread.join(60)
 
 

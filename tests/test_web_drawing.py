@@ -87,7 +87,7 @@ def test_a_place_outside_the_picture_is_no_place_to_leave_alone(mask: np.ndarray
     assert drawing.left_alone(1, mask.shape) is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "erase"]), st.integers(-9, 89), st.integers(-9, 69), st.integers(1, 20)),
@@ -169,7 +169,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(anything)
 def test_whatever_is_sent_is_a_drawing_or_a_sentence(content: Any) -> None:
     with contextlib.suppress(InputError):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from tiny_web import ADDRESS, RedFinder, encoded, red_methods, sample
 
 from deocclude.web.app import create_app
@@ -159,10 +160,7 @@ def test_no_address_is_fetched(client: TestClient, other_server: tuple[str, list
     assert asked == []
 
 
-def test_a_path_of_windows_is_no_address(client: TestClient) -> None:
-    for path in (r"C:\served\a.png", "C:/served/a.png"):
-        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        assert join(client, [file, "feedforward", None]).status_code == 200, path
+def test_data_in_place_of_a_file_is_an_address_too(client: TestClient) -> None:
     for address in ("c://host/a.png", "ftp:a.png", "data:image/png;base64,AAAA", "://host/a.png"):
         file = {"path": address, "meta": {"_type": "gradio.FileData"}}
         assert join(client, [file, "feedforward", None]).status_code == 400, address
@@ -181,13 +179,40 @@ def test_another_site_may_not_ask(client: TestClient) -> None:
     assert client.post("/api/people", files=files, headers={"origin": ADDRESS}).status_code == 200
 
 
-def test_only_names_of_this_machine_are_answered(client: TestClient, tmp_path: Path) -> None:
+def test_only_names_of_this_machine_are_answered(client: TestClient) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", ""):
         assert client.get("/", headers={"host": host}).status_code == 403
     for host in ("localhost:7860", "[::1]:7860", "127.0.0.1"):
         assert client.get("/api/health", headers={"host": host}).status_code == 200
-    public = TestClient(create_app(red_methods(), tmp_path, loopback=False), base_url="http://office.example")
-    assert public.get("/api/health").status_code == 200
+
+
+@pytest.mark.parametrize("number", [9999, -1, 10**30, 1.5, "x", None, [0]])
+@pytest.mark.parametrize("route", ["queue/join", "run/predict"])
+def test_an_event_that_does_not_exist_is_answered_in_json(client: TestClient, route: str, number: Any) -> None:
+    answer = client.post(f"/gradio_api/{route}", json={"data": [], "fn_index": number, "session_hash": "s"})
+    assert answer.status_code >= 400 and set(answer.json()) <= {"error", "detail"}
+
+
+def test_a_mistake_of_the_server_is_a_sentence_and_in_its_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = client.post("/gradio_api/queue/join", json={"data": [], "fn_index": 9999, "session_hash": "s"})
+    assert answer.status_code == 500 and answer.json() == {"error": "the server made a mistake; its log says which"}
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["deocclude.web.guard"]
+
+
+def test_a_number_that_overflows_is_answered_in_json(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    for number in ("1e400", "-1e400", "NaN", "1" * 5000):
+        for place in (f'{{"data": [{number}], "fn_index": 0}}', f'{{"data": [], "fn_index": {number}}}'):
+            answer = client.post("/gradio_api/run/predict", content=place, headers=headers)
+            assert answer.status_code >= 400 and set(answer.json()) <= {"error", "detail"}
+
+
+def test_no_websocket_is_opened(client: TestClient) -> None:
+    for path in ("/", "/api/people", "/gradio_api/queue/join"):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+            pass
 
 
 def test_browsers_are_told_to_load_nothing_from_elsewhere(client: TestClient) -> None:

@@ -17,6 +17,7 @@ from miniatures import write_png
 from deocclude.cli import serve
 from deocclude.cli.demo import sample_picture
 from deocclude.errors import InputError
+from deocclude.web.access import Access
 
 CLIENT = Path(__file__).resolve().parents[1] / "docs" / "examples" / "http_client.py"
 PROGRAM = """
@@ -118,3 +119,18 @@ def test_what_cannot_be_served_is_said_before_anything_starts() -> None:
 
 def test_only_this_machine_is_let_in_by_default() -> None:
     assert arguments().host == "127.0.0.1"
+
+
+def test_the_printed_address_holds_the_token() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert serve._address("127.0.0.1", listener, Access.at("127.0.0.1")) == f"http://127.0.0.1:{port}/"
+        everywhere = Access.at("::")
+        assert serve._address("::", listener, everywhere) == f"http://[::]:{port}/?token={everywhere.token}"
+
+
+def test_a_token_and_names_are_looked_at_before_anything_starts() -> None:
+    with pytest.raises(InputError, match="a token is 16 to 200"):
+        serve.run(arguments("--token", "short"))
+    with pytest.raises(InputError, match="no host name"):
+        serve.run(arguments("--allow-host", "a.example", "--allow-host", "http://b.example"))

@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Complete the people of a photograph through 'deocclude serve'.")
     parser.add_argument("photograph", type=Path)
     parser.add_argument("--server", default="http://127.0.0.1:7860")
+    parser.add_argument("--token", help="of a server on another machine; 'deocclude serve' has printed it")
     parser.add_argument("--people", default="all", help="all, largest or a number")
     parser.add_argument("--mask", type=Path, help="the visible part of one person, white on black")
     parser.add_argument("--output", type=Path, default=Path("layers"))
@@ -29,7 +30,7 @@ def main() -> int:
 
     files = {"image": args.photograph} | ({"mask": args.mask} if args.mask else {})
     try:
-        content = post(f"{args.server}/api/deocclude", files, {"people": args.people})
+        content = post(f"{args.server}/api/deocclude", files, {"people": args.people}, args.token)
     except urllib.error.HTTPError as error:
         print(json.load(error)["error"], file=sys.stderr)  # the server says in a sentence what is wrong
         return 1
@@ -42,7 +43,7 @@ def main() -> int:
     return 0
 
 
-def post(url: str, files: dict[str, Path], fields: dict[str, str]) -> bytes:
+def post(url: str, files: dict[str, Path], fields: dict[str, str], token: str | None = None) -> bytes:
     """The answer to a form of files and fields. Raises HTTPError where it is refused."""
     boundary = uuid.uuid4().hex
     parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{text}'.encode() for name, text in fields.items()]
@@ -51,6 +52,8 @@ def post(url: str, files: dict[str, Path], fields: dict[str, str]) -> bytes:
         parts.append(head.encode() + path.read_bytes())
     body = b"".join(f"--{boundary}\r\n".encode() + part + b"\r\n" for part in parts) + f"--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
         return bytes(answer.read())
 

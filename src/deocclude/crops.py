@@ -100,8 +100,14 @@ def restore(values: np.ndarray, crop: SquareCrop, image_hw: tuple[int, int], *, 
 
 
 def restore_box(values: np.ndarray, crop: SquareCrop, box_xyxy: Box, *, bicubic: bool = False) -> np.ndarray:
-    """What `restore` gives inside a box of the picture that lies in the crop, alone: (h, w[, C])."""
+    """What `restore` gives inside a box of the picture that lies in the crop, alone: (h, w[, C]).
+
+    Raises ValueError for a box that is empty or sticks out of the crop, of which there is nothing to restore.
+    """
     x0, y0, x1, y1 = box_xyxy
+    left, top, right, bottom = crop.box_xyxy
+    if not (left <= x0 < x1 <= right and top <= y0 < y1 <= bottom):
+        raise ValueError(f"the box {box_xyxy} is not a part of the crop {crop.box_xyxy}")
     size = values.shape[0]
     if size == crop.side:
         return values[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]

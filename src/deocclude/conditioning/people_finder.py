@@ -144,8 +144,9 @@ def how_many(which: str | int) -> int | None:
     if which == "largest":
         return 1
     digits = str(which)
-    if not (digits.isascii() and digits.isdecimal()) or int(digits) < 1:
-        raise InputError(f"people are 'all', 'largest' or a number from 1 (that many, the largest); got '{which}'")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 10) or int(digits) < 1:
+        choices = "'all', 'largest' or a number from 1 (that many, the largest)"
+        raise InputError(f"people are {choices}; got '{digits[:80]}'")
     return int(digits)
 
 

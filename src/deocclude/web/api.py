@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from PIL import Image
@@ -36,23 +38,42 @@ from deocclude.web.api_docs import api_page
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import INVENTED, write_layers, zipped
-from deocclude.web.sessions import without_folder
+from deocclude.web.sessions import for_visitors, without_folder
 
 Photograph = Annotated[UploadFile, File(description="The photograph: JPEG, PNG, WEBP, TIFF or BMP.")]
+
+
+async def _gone(request: Request) -> AsyncIterator[threading.Event]:
+    """Set once the client has left. The body is there already: nothing else can come."""
+    gone = threading.Event()
+
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield gone
+    finally:
+        waiting.cancel()
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+Gone = Annotated[threading.Event, Depends(_gone)]
 Preset = Annotated[str | None, Form(description="Which method; without one, the server's own choice.")]
 
 
 def add_api(app: FastAPI, methods: Methods, limits: Limits, folder: Path) -> None:
     """Put the API's routes under `/api`, every error of theirs a JSON sentence. folder: for files on their way."""
     app.include_router(_routes(methods, limits, folder), prefix="/api")
-
-    @app.get("/api/docs", include_in_schema=False)
-    def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(api_page(app.openapi(), str(request.base_url)))
+    app.add_api_route("/api/docs", _docs, response_class=HTMLResponse, include_in_schema=False)
+    # The last of the routes: what matches none of ours is answered here, and not in Gradio's words.
+    app.add_api_route("/api/{rest:path}", _nothing, methods=METHODS, include_in_schema=False)
 
     @app.exception_handler(InputError)
     def _(_request: Request, error: InputError) -> JSONResponse:
-        return _sentence(400, str(error))
+        return _sentence(400, for_visitors(error))
 
     @app.exception_handler(Stopped)
     def _(_request: Request, _error: Stopped) -> JSONResponse:
@@ -70,6 +91,14 @@ def add_api(app: FastAPI, methods: Methods, limits: Limits, folder: Path) -> Non
     @app.exception_handler(Exception)
     def _(_request: Request, _error: Exception) -> JSONResponse:
         return _sentence(500, "the server made a mistake; its log says which")
+
+
+def _docs(request: Request) -> HTMLResponse:
+    return HTMLResponse(api_page(request.app.openapi(), str(request.base_url)))
+
+
+def _nothing(request: Request) -> JSONResponse:
+    return _sentence(404, f"there is no {request.method} {request.url.path}; /api/docs lists what there is")
 
 
 def _sentence(status: int, sentence: str) -> JSONResponse:
@@ -93,16 +122,20 @@ def _routes(methods: Methods, limits: Limits, folder: Path) -> APIRouter:
     @router.post("/people")
     def people(
         image: Photograph,
+        gone: Gone,
         masks: Annotated[Literal["rle", "png"], Form(description="COCO run lengths, or PNG in base64.")] = "rle",
         preset: Preset = None,
     ) -> dict[str, Any]:
         """Everybody in a photograph, the largest first: box, and mask of the visible part."""
         with _saved(image, folder) as path:
-            return methods.run(preset or methods.default, lambda scenes: _people(scenes, path, masks, limits))
+            return methods.run(
+                preset or methods.default, lambda scenes: _people(scenes, path, masks, limits), stop=gone
+            )
 
     @router.post("/deocclude", response_class=Response, responses={200: _answers()})
     def deocclude(
         image: Photograph,
+        gone: Gone,
         mask: Annotated[
             list[UploadFile], File(description="The visible part of a person, white on black; once a person.")
         ] = [],  # noqa: B006  (FastAPI makes a new one for each request)
@@ -132,6 +165,7 @@ def _routes(methods: Methods, limits: Limits, folder: Path) -> APIRouter:
                     preset or methods.default,
                     lambda scenes: _layers(scenes, path, wanted, results, limits),
                     seed=seed,
+                    stop=gone,
                 )
                 return _answer(answer, files, path, results)
             except BaseException:

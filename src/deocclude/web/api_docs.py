@@ -19,7 +19,9 @@ padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #e5e7eb; }}
 <h1>The HTTP API</h1>
 <p>The same methods as the <a href="/">page</a>, for programs. The machine-readable description is
 <a href="openapi.json">openapi.json</a>. Whatever cannot be used is answered with a status from 400 on and
-<code>{{"error": "a sentence"}}</code>. The hidden part of a person is invented: never use it to identify anyone.</p>
+<code>{{"error": "a sentence"}}</code>. A server that other machines reach asks for its token: add
+<code>-H "Authorization: Bearer TOKEN"</code>. The hidden part of a person is invented: never use it to identify
+anyone.</p>
 {operations}
 </body></html>"""
 

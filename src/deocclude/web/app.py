@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deocclude import __version__
-from deocclude.web.limits import Limits
+from deocclude.web.access import Access
+from deocclude.web.limits import Limits, Listeners
 from deocclude.web.methods import Methods
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, loopback: bool = True) -> ASGIApp:
+def create_app(
+    methods: Methods, folder: Path, *, limits: Limits | None = None, access: Access | None = None
+) -> ASGIApp:
     """The whole server as an ASGI application.
 
     folder: its own and empty; everything uploaded and made lies there, and nothing else is served.
-    loopback: it is reached under this machine's own names only.
+    access: who may send requests; by default whoever is on this machine.
 
     Sets GRADIO_TEMP_DIR and GRADIO_ANALYTICS_ENABLED: Gradio keeps files where the first says, once a process.
     """
@@ -40,10 +43,12 @@ def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, 
     )
     add_api(app, methods, limits, folder)
 
-    steps = Steps(methods, limits, folder)
+    listeners = Listeners(limits.unheard_seconds)
+    steps = Steps(methods, limits, folder, listeners.is_gone)
+    page = build_page(steps, limits, methods.default)
     gradio.mount_gradio_app(
         app,
-        build_page(steps, limits, methods.default),
+        page,
         path="",
         theme=theme(),
         css=asset("page.css"),
@@ -52,4 +57,5 @@ def create_app(methods: Methods, folder: Path, *, limits: Limits | None = None, 
         ssr_mode=False,
         footer_links=[],
     )
-    return Guard(app, folder=folder, limits=limits, loopback=loopback, sweep=steps.sweep)
+    page.has_launched = True  # Gradio looks at no path before that, and a mounted page never gets there by itself
+    return Guard(app, folder=folder, limits=limits, access=access or Access(), listeners=listeners, sweep=steps.sweep)

@@ -9,27 +9,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from deocclude.web.limits import Admission, Busy, Limits
+from deocclude.web.access import Access, Refused
+from deocclude.web.bodies import Bodies, Gone, too_large
+from deocclude.web.limits import Admission, Busy, Limits, Listeners
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+logger = logging.getLogger(__name__)
 FILE = "/gradio_api/file="
 UPLOAD = "/gradio_api/upload"
 MESSAGE = "/gradio_api/queue/join"
+NEWS = "/gradio_api/queue/data"
+STREAMS = (NEWS, "/gradio_api/heartbeat/", "/gradio_api/upload_progress")
+API = "/api/"
 OPEN_EXACTLY = {
     "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", UPLOAD, MESSAGE, "/gradio_api/upload_progress",
-    "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/cancel", "/gradio_api/reset",
+    NEWS, "/gradio_api/run/predict", "/gradio_api/cancel", "/gradio_api/reset",
     "/gradio_api/startup-events",
 }  # fmt: skip
-OPEN_BELOW = ("/api/", "/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", FILE)
+OPEN_BELOW = (API, "/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", FILE)
+MISTAKE = "the server made a mistake; its log says which"
 HEADERS = [
     # Whatever a page of Gradio's may name: nothing is loaded from elsewhere, nothing is sent there.
     (
@@ -41,29 +49,32 @@ HEADERS = [
 ]
 
 
-class Refused(Exception):
-    """A request that is not let through: the HTTP status, and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
 class Guard:
-    """ASGI middleware. folder: the only one files are served from. loopback: answer to this machine's names alone.
+    """ASGI middleware. folder: the only one whose files are served and read. access: who may send requests.
 
-    sweep: removes what is not kept any longer; called now and then, and before the disk is looked at.
+    listeners: learns which pages call events and listen. sweep: removes what is not kept any longer; called now and
+    then, and before the disk is looked at.
     """
 
     def __init__(
-        self, app: ASGIApp, *, folder: Path, limits: Limits, loopback: bool, sweep: Callable[[], None]
+        self,
+        app: ASGIApp,
+        *,
+        folder: Path,
+        limits: Limits,
+        access: Access,
+        listeners: Listeners,
+        sweep: Callable[[], None],
     ) -> None:
         self._app = app
         self._sweep = sweep
         self._folder = folder.resolve()
         self._limits = limits
-        self._loopback = loopback
+        self._access = access
+        self._bodies = Bodies(limits, self._folder)
+        self._listeners = listeners
         self._admission = Admission(limits.running + limits.waiting)
+        self._streams = Admission(limits.streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a sentence."""
@@ -74,88 +85,127 @@ class Guard:
             finally:
                 sweeping.cancel()
         elif scope["type"] == "http":
-            try:
-                await self._checked(scope, receive, _with_headers(send))
-            except Refused as refusal:
-                await _answer(send, refusal.status, str(refusal))
-            except Busy as busy:
-                await _answer(send, 503, str(busy), (b"retry-after", b"30"))
+            await self._answered(scope, receive, send)
+        else:  # a WebSocket; the page uses none
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send)
+        try:
+            await self._checked(scope, receive, answer)
+            await answer.end()
+        except Refused as refusal:
+            await answer.refuse(refusal.status, str(refusal))
+        except Gone:
+            pass
+        except Busy as busy:
+            await answer.refuse(503, str(busy), (b"retry-after", b"30"))
+        except Exception:
+            logger.exception("a request to %s failed", scope["path"])
+            await answer.refuse(500, MISTAKE)
 
     async def _sweep_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._limits.kept_seconds / 10)
             await asyncio.to_thread(self._sweep)
 
-    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _checked(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._check_sender(scope["method"], headers)
+        self._access.check_sender(scope["method"], headers)
+        if self._access.token is not None:
+            if scope["path"] == "/" and self._access.opens(scope["query_string"]):
+                await send.open(self._access, scope["scheme"])
+                return
+            self._access.check_token(headers)
         path = scope["path"]
         if path not in OPEN_EXACTLY and not path.startswith(OPEN_BELOW):
             raise Refused(404, f"there is nothing at {path}")
         if path.startswith(FILE):
             self._check_file(path.removeprefix(FILE))
         if scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
+            await self._read(scope, receive, send)
             return
-        is_large = path == UPLOAD or path.startswith("/api/")
+        is_large = path == UPLOAD or path.startswith(API)
         limit = self._limits.body_bytes if is_large else self._limits.message_bytes
         if int(_digits(headers.get("content-length"))) > limit:
-            raise _too_large(limit)
-        if path in (UPLOAD, MESSAGE):
+            raise too_large(limit)
+        if path == MESSAGE or is_large:
             await asyncio.to_thread(self._check_disk)
-        if not is_large:
-            body = await _whole_body(receive, limit)
-            _check_message(body, headers.get("host", ""))
-            await self._app(scope, _replayed(body, receive), send)
-            return
-        with self._admission.place():
-            await self._counted(scope, receive, send, limit)
+        async with self._bodies.whole(receive, limit) as body:
+            if path.startswith(API):
+                await self._worked_on(scope, body.again(receive), send)
+            elif path == UPLOAD or not body.size:
+                await self._app(scope, body.again(receive), send)
+            else:
+                message = await asyncio.to_thread(self._checked_message, body.all(), headers.get("host", ""))
+                await self._app(scope, _replayed(message, receive), send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass a large body on while it keeps within the limit, whatever length it has announced."""
-        taken, answered, over = 0, False, False
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page, a file, or a stream of news, which lasts for as long as the client likes."""
+        with ExitStack() as held:
+            if scope["path"].startswith(STREAMS):
+                held.enter_context(self._streams.place())
+            if scope["path"] == NEWS:
+                query = parse_qs(scope["query_string"].decode("latin-1"))
+                held.enter_context(self._listeners.listening(query.get("session_hash", [""])[-1]))
+            await self._app(scope, receive, send)
 
-        async def counting() -> Message:
-            nonlocal taken, over
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                over = True
-                return {"type": "http.disconnect"}
-            return message
+    async def _worked_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of the API. It has a place until its answer begins, however slowly that is taken, or the client
+        leaves.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._admission.place())
 
-        async def sending(message: Message) -> None:
-            nonlocal answered
-            if not over or answered:
-                answered = True
+            async def receiving() -> Message:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    held.close()
+                return message
+
+            async def sending(message: Message) -> None:
+                held.close()
                 await send(message)
 
+            await self._app(scope, receiving, sending)
+
+    def _checked_message(self, body: bytes, host: str) -> bytes:
+        """The message as it was understood here, so that Gradio reads what was checked. Raises Refused.
+
+        Files that it names are those of the page: nothing else is read, no address is fetched.
+        """
         try:
-            await self._app(scope, counting, sending)
-        except Exception:
-            if not over:
-                raise
-        if over and not answered:
-            raise _too_large(limit)
+            content = json.loads(body)
+            for one in _objects(content):
+                self._check_object(one, host)
+            if isinstance(content, dict) and isinstance(page := content.get("session_hash"), str):
+                self._listeners.calls(page)
+            return json.dumps(content).encode()
+        except (ValueError, RecursionError):
+            raise Refused(400, "the request is not JSON") from None
 
-    def _check_sender(self, method: str, headers: dict[str, str]) -> None:
-        """Another site's page may not use this one, and no name that was made to point here either."""
-        host = headers.get("host", "")
-        if self._loopback and (urlsplit(f"//{host}").hostname or "") not in LOOPBACK:
-            raise Refused(403, "this server answers to localhost and 127.0.0.1 only")
-        origin = headers.get("origin")
-        if method not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != host:
-            raise Refused(403, "another site may not send requests here")
+    def _check_object(self, one: dict[str, Any], host: str) -> None:
+        path, url = one.get("path"), one.get("url")
+        # A browser names the address under which it sees its own upload; that one is not fetched either, only allowed.
+        if (isinstance(path, str) and _is_address(path)) or (isinstance(url, str) and not _is_here(url, host)):
+            raise Refused(400, "addresses are not fetched; upload the picture itself")
+        if "path" in one:
+            self._check_file(path)
 
-    def _check_file(self, name: str) -> None:
-        """Only what is in the folder, wherever links and dots lead. Raises Refused."""
+    def _check_file(self, name: Any) -> None:
+        """Only a regular file in the folder, wherever links and dots lead. Raises Refused."""
+        if not (isinstance(name, str) and self._is_own_file(name)):
+            raise Refused(403, "only the page's own files are here")
+
+    def _is_own_file(self, name: str) -> bool:
+        # First by the name alone: on Windows, to look at \\host\share is to send a password there.
+        if not (os.path.isabs(name) and Path(os.path.normpath(name)).is_relative_to(self._folder)):
+            return False
         try:
             path = Path(name).resolve()
-            is_ours = Path(name).is_absolute() and path.is_relative_to(self._folder) and path.is_file()
+            return path.is_relative_to(self._folder) and path.is_file()
         except (OSError, ValueError):
-            is_ours = False
-        if not is_ours:
-            raise Refused(403, "only the page's own files are here")
+            return False
 
     def _check_disk(self) -> None:
         self._sweep()
@@ -177,22 +227,6 @@ def _digits(length: str | None) -> str:
     return length if length and length.isascii() and length.isdigit() and len(length) < 20 else "0"
 
 
-def _too_large(limit: int) -> Refused:
-    return Refused(413, f"that is more than the {limit / 2**20:.0f} MB taken here; make the picture smaller")
-
-
-async def _whole_body(receive: Receive, limit: int) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(parts)
-
-
 def _replayed(body: bytes, receive: Receive) -> Receive:
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -200,23 +234,6 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return left.pop() if left else await receive()
 
     return again
-
-
-def _check_message(body: bytes, host: str) -> None:
-    """Files that the page names are those it uploaded: no address is fetched, no data slips past the limits."""
-    if not body:
-        return
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refused(400, "the request is not JSON") from None
-    for one in _objects(content):
-        path, url = one.get("path"), one.get("url")
-        if isinstance(path, str) and _is_address(path):
-            raise Refused(400, "addresses are not fetched; upload the picture itself")
-        # A browser names the address under which it sees its own upload; that one is not fetched either, only allowed.
-        if isinstance(url, str) and not _is_here(url, host):
-            raise Refused(400, "addresses are not fetched; upload the picture itself")
 
 
 def _is_address(path: str) -> bool:
@@ -245,17 +262,46 @@ def _objects(content: Any) -> Iterator[dict[str, Any]]:
             left += one
 
 
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
+class _Answer:
+    """Sends what the application answers, with our headers, or a sentence of ours while nothing has been sent.
+
+    What a server's own machinery says of a mistake, a plain "Internal Server Error", is held back for `end`.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = self._failed = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send one message of the application."""
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
-        await send(message)
+            headers = list(message.get("headers", []))
+            self._failed = message["status"] == 500 and any(
+                name.lower() == b"content-type" and value.startswith(b"text/plain") for name, value in headers
+            )
+            message = {**message, "headers": [*headers, *HEADERS]}
+        if not self._failed:
+            self._begun = True
+            await self._send(message)
 
-    return sending
+    async def end(self) -> None:
+        """The application has done its part."""
+        if self._failed:
+            await self.refuse(500, MISTAKE)
 
+    async def refuse(self, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> None:
+        """Send a sentence, unless something else was sent already."""
+        if not self._begun:
+            body = json.dumps({"error": sentence}).encode()
+            await self._whole(status, body, (b"content-type", b"application/json"), *headers)
 
-async def _answer(send: Send, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    start = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
-    await _with_headers(send)({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})
+    async def open(self, access: Access, scheme: str) -> None:
+        """Keep the token in a cookie and show the page under an address without it."""
+        flags = "Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if scheme == "https" else "")
+        cookie = f"{access.cookie}={access.token}; {flags}"
+        await self._whole(303, b"", (b"location", b"/"), (b"set-cookie", cookie.encode()))
+
+    async def _whole(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        self._failed, length = False, (b"content-length", str(len(body)).encode())
+        await self({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+        await self._send({"type": "http.response.body", "body": body})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,20 @@ class Limits:
     """Of one request's body: a photograph, and a mask with it."""
     message_bytes: int = 2**20
     """Of what the page sends besides photographs: brush strokes, mostly."""
+    arriving_bytes: int = 2**30
+    """Of all the bodies that are on their way."""
+    body_seconds: int = 180
+    """Until a body is there."""
+    silent_seconds: int = 15
+    """In which none of a body arrives."""
+    header_seconds: int = 10
+    """Until the head of a request is there, and in which none of an answer is taken."""
+    connections: int = 400
+    """At a time; beyond, one on which nothing was asked makes room."""
+    streams: int = 200
+    """Connections on which pages wait for news."""
+    unheard_seconds: int = 5
+    """After which a page's work ends, where the page does not listen for what becomes of it."""
     pixels: int = 25_000_000
     """Of one photograph."""
     people: int = 12
@@ -47,6 +63,46 @@ class Limits:
 
 class Busy(Exception):
     """As many requests as may wait are waiting. The message is a sentence for the user."""
+
+
+class Listeners:
+    """Which pages listen for what becomes of their events. One that has gone does not.
+
+    grace: seconds that a page has, from when it calls an event, to begin listening.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._streams: dict[str, int] = {}
+        self._called: dict[str, float] = {}  # the one longest ago first
+        self._lock = threading.Lock()
+
+    def calls(self, page: str) -> None:
+        """A page calls an event now."""
+        now = time.monotonic()
+        with self._lock:
+            self._called.pop(page, None)
+            self._called[page] = now
+            while now - next(iter(self._called.values())) > self._grace:
+                del self._called[next(iter(self._called))]
+
+    @contextmanager
+    def listening(self, page: str) -> Iterator[None]:
+        """The page listens for as long as the `with` block lasts."""
+        with self._lock:
+            self._streams[page] = self._streams.get(page, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams[page] -= 1
+                if not self._streams[page]:
+                    del self._streams[page]
+
+    def is_gone(self, page: str) -> bool:
+        """Whether the page does not wait for what it has called."""
+        with self._lock:
+            return page not in self._streams and time.monotonic() - self._called.get(page, -math.inf) > self._grace
 
 
 class Admission:

@@ -127,6 +127,11 @@ def preview(image: np.ndarray, path: Path) -> Path:
     return path
 
 
+def for_visitors(error: InputError) -> str:
+    """The sentence without the name of the home folder, which says who the server's user is."""
+    return str(error).replace(os.path.expanduser("~") + os.sep, f"~{os.sep}")
+
+
 def without_folder(error: InputError, path: Path) -> InputError:
     """The same sentence with the file's name alone: where it lies on the server is nobody's business."""
     return InputError(str(error).replace(str(path), path.name))

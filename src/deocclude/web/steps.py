@@ -25,7 +25,7 @@ from deocclude.web.drawing import Drawing, outline, read_drawing
 from deocclude.web.limits import Limits
 from deocclude.web.methods import Methods, Stopped, complete
 from deocclude.web.results import summary, write_candidates, write_layers, zipped
-from deocclude.web.sessions import Session, end_old_sessions, open_session, preview, without_folder
+from deocclude.web.sessions import Session, end_old_sessions, for_visitors, open_session, preview, without_folder
 
 if TYPE_CHECKING:
     from deocclude.pipelines.scene import Scene, SceneDeoccluder
@@ -67,7 +67,8 @@ def in_sentences(step: Step) -> Step:
         try:
             return step(*args, **kwargs)
         except InputError as error:
-            raise gr.Error(str(error), title="This cannot be used", duration=None, print_exception=False) from None
+            sentence = for_visitors(error)
+            raise gr.Error(sentence, title="This cannot be used", duration=None, print_exception=False) from None
         except Stopped:
             raise gr.Error("Stopped; nothing was kept.", title="Stopped", duration=5, print_exception=False) from None
         except gr.Error:
@@ -80,10 +81,14 @@ def in_sentences(step: Step) -> Step:
 
 
 class Steps:
-    """The handlers of one page. folder: where sessions keep their files."""
+    """The handlers of one page. folder: where sessions keep their files. is_gone: whether a page, by its session's
+    hash, listens no longer; its work is stopped.
+    """
 
-    def __init__(self, methods: Methods, limits: Limits, folder: Path) -> None:
-        self._methods, self._limits, self._folder = methods, limits, folder
+    def __init__(
+        self, methods: Methods, limits: Limits, folder: Path, is_gone: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._methods, self._limits, self._folder, self._is_gone = methods, limits, folder, is_gone
         self._running: dict[str, threading.Event] = {}
         self._at_work: set[Path] = set()
 
@@ -332,8 +337,8 @@ class Steps:
 
     def _run(self, request: gr.Request, preset: str, work: Callable[[SceneDeoccluder], Result], **draws: Any) -> Result:
         """What `work` makes of a preset's method, unless this page stops it."""
-        page, stop = str(request.session_hash), threading.Event()
-        self._running[page] = stop
+        page = str(request.session_hash)
+        self._running[page] = stop = _PageStop(lambda: self._is_gone(page))
         try:
             return self._methods.run(preset, work, stop=stop, **draws)
         finally:
@@ -344,6 +349,17 @@ class Steps:
             return open_image(path, max_pixels=self._limits.pixels)
         except InputError as error:
             raise without_folder(error, path) from error
+
+
+class _PageStop(threading.Event):
+    """Set by *Cancel*, and by itself once the page has gone."""
+
+    def __init__(self, is_gone: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_gone = is_gone
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._is_gone()
 
 
 # --- what the page shows ---
