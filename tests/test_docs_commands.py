@@ -17,8 +17,9 @@ from miniatures import believe_in_everybody, photograph, write_assets, write_png
 from PIL import Image
 from tiny_data import silhouette, write_coco
 
-from deocclude import registry, weights
+from deocclude import weights
 from deocclude.cli.main import VERBS, main
+from deocclude.conditioning import sources
 from deocclude.masks import mask_box
 from deocclude.types import Person
 
@@ -194,7 +195,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_assets(tmp_path / "src" / "deocclude" / "assets")
     monkeypatch.setattr(weights, "ASSETS", tmp_path / "src" / "deocclude" / "assets")
     believe_in_everybody(monkeypatch)
-    monkeypatch.setitem(registry.FINDERS, "embedded", lambda segmenter, device, dtype: OneInTheMiddle())
+    monkeypatch.setitem(sources.FINDERS, "embedded", lambda segmenter, device, dtype: OneInTheMiddle())
     monkeypatch.chdir(tmp_path)
 
     Image.fromarray(photograph(height=330, width=440)).save("photo.jpg")
