@@ -29,9 +29,10 @@ from deocclude.models.diffusion.sampling import NOISE_SCHEDULE, SamplingConfig, 
 from deocclude.models.diffusion.stable_diffusion import LATENT_SCALE
 from deocclude.models.diffusion.state_dicts import body_prior_from_dpmesh, rgb_denoiser_from_pix2gestalt
 from deocclude.models.foreign import Converted
-from deocclude.pipelines import diffusion
 from deocclude.skeletons import BODY_25, DPMESH_30
-from deocclude.stages.completers.diffusion import DiffusionRgbCompleter, RgbStageConfig, visible_error
+from deocclude.stages.completers import diffusion
+from deocclude.stages.completers.diffusion import DiffusionRgbCompleter, visible_error
+from deocclude.stages.diffusion import DiffusionRgbConfig
 from deocclude.types import MaskCompletion
 
 Reader = Callable[[dict[str, Tensor]], Converted]
@@ -376,7 +377,7 @@ def test_pix2gestalt_pictures(
     """The decoder's, and those of the whole stage as paper A's row #5 has it, best first."""
     latent = pix2gestalt["out.latent_final"]
     pix2gestalt.assert_gives(denoiser.decode(latent), "decoded_raw", "decoded_raw")
-    config = RgbStageConfig(context="image", control=False, sampling=paper_steps(pix2gestalt))
+    config = DiffusionRgbConfig(context="image", control=False, sampling=paper_steps(pix2gestalt))
     stage = DiffusionRgbCompleter(denoiser, config)
     pix2gestalt.assert_gives(stage.picture(latent, inputs.image, inputs.modal_mask), "decoded_01", "decoded_01")
 

@@ -28,12 +28,12 @@ from deocclude.stages.completers.diffusion import (
 )
 from deocclude.stages.completers.diffusion_tiny import (
     NOTE,
-    STEPS,
     tiny_denoiser,
     tiny_mask_completer,
     tiny_rgb_completer,
 )
 from deocclude.stages.diffusion import MASK_DESIGNS, RGB_CONFIGS
+from deocclude.stages.diffusion_tiny import STEPS
 from deocclude.stages.presets import preset, presets
 from deocclude.types import Deocclusion, Hints, MaskCompletion
 
