@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import believe_in_everybody, photograph, write_assets, write_png
+from miniatures import photograph, write_assets, write_png
 from PIL import Image
 from tiny_data import silhouette, write_coco
 
@@ -194,7 +194,6 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that the documentation speaks of, and networks in miniature, in the current folder."""
     write_assets(tmp_path / "src" / "deocclude" / "assets")
     monkeypatch.setattr(weights, "ASSETS", tmp_path / "src" / "deocclude" / "assets")
-    believe_in_everybody(monkeypatch)
     monkeypatch.setitem(sources.FINDERS, "embedded", lambda segmenter, device, dtype: OneInTheMiddle())
     monkeypatch.chdir(tmp_path)
 
