@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -25,7 +25,6 @@ def test_iou_of_known_boxes() -> None:
     assert box_iou(boxes[:0], boxes).shape == (0, 4)
 
 
-@settings(deadline=None)
 @given(coordinates.map(in_order), st.floats(0.1, 0.9))
 def test_what_is_kept_overlaps_little_and_what_is_not_is_covered_by_a_surer_box(
     boxes: np.ndarray, max_iou: float
@@ -39,7 +38,6 @@ def test_what_is_kept_overlaps_little_and_what_is_not_is_covered_by_a_surer_box(
         assert any(iou[left_out, row] > max_iou and scores[row] >= scores[left_out] for row in rows)
 
 
-@settings(deadline=None)
 @given(coordinates.map(in_order), coordinates.map(in_order))
 def test_pairs_are_one_to_one_and_leave_no_pair_that_could_be(a: np.ndarray, b: np.ndarray) -> None:
     pairs = matched(a, b, 0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from miniatures import movenet_network, nanodet_network, photograph, write_assets
 from torch import Tensor, nn
@@ -73,7 +73,6 @@ box_strategy = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], 
 found_strategy = st.lists(st.tuples(box_strategy, st.floats(0, 1)), max_size=5).map(lambda found: boxes(*found))
 
 
-@settings(deadline=None)
 @given(of_nanodet=found_strategy, of_movenet=found_strategy)
 def test_people_are_in_order_probable_inside_what_was_seen_and_no_keypoints_are_used_twice(
     of_nanodet: ScoredBoxes, of_movenet: ScoredBoxes
