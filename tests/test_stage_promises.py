@@ -21,7 +21,7 @@ from miniatures import photograph, standing_joints, write_png
 
 from deocclude import Control, Deoccluder, InputError
 from deocclude.cli.main import main
-from deocclude.conditioning import describer
+from deocclude.conditioning import describer, occlusion_evidence
 from deocclude.images import open_image
 from deocclude.pipelines import deoccluder as deoccluder_module
 from deocclude.stages.catalogue import build_mask_stage, build_rgb_stage, stage_specs
@@ -54,6 +54,7 @@ def here(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A photograph, an L-shaped person whose hull is larger, and small and quick stages."""
     look_in(installed, monkeypatch)
     monkeypatch.setattr("deocclude.devices.free_memory", lambda device: None)
+    monkeypatch.setattr(occlusion_evidence, "load_occlusion_estimator", lambda **options: None)  # stages are believed
     monkeypatch.setattr(describer, "load_describer", lambda folder, **options: lambda images: ["a man"] * len(images))
     for name, build in (("build_mask_stage", build_mask_stage), ("build_rgb_stage", build_rgb_stage)):
         monkeypatch.setattr(deoccluder_module, name, quickly(build))
