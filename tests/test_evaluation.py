@@ -633,12 +633,14 @@ def test_keypoints_drawn_by_hand_serve_as_true_joints(ordinary: OcclusionSet, tm
         def locate_joints(self, image: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
             raise AssertionError("the labels have them")
 
-    class SeesJoints(CopyInputMask):
-        def __call__(self, image, modal_mask, *, joints=None, refine_modal=False) -> MaskCompletion:
-            told.append(joints)
-            return super().__call__(image, modal_mask)
+    class SeesKeypoints(CopyInputMask):
+        accepts = frozenset({"keypoints"})
 
-    seen = method(SeesJoints(SIDE), segmenter=Spies())
+        def complete(self, image, modal_mask, hints: Hints, *, refine_modal: bool) -> MaskCompletion:
+            told.append(hints.keypoints)
+            return super().complete(image, modal_mask, hints, refine_modal=refine_modal)
+
+    seen = method(sized(SeesKeypoints()), segmenter=Spies())
     outcome = predict(seen, ordinary, PredictionFolder(tmp_path / "true"), Protocol(joints="true", modal="box"))
 
     assert len(outcome.done) == 8 and told[0].shape[-2:] == (25, 3)
