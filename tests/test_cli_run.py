@@ -117,6 +117,7 @@ def test_other_stages(here: Path) -> None:
         "conditioning": "embedded",
         "joints": "movenet",
         "mask_completion": "convex-hull",
+        "occlusion": "embedded",
         "rgb_completion": "mean-colour",
     }
 

