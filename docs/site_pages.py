@@ -24,6 +24,7 @@ SOURCE_OF = {
     "index.md": "README.md",
     "weights.md": "WEIGHTS.md",
     "security.md": "SECURITY.md",
+    "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "code-of-conduct.md": "CODE_OF_CONDUCT.md",
     "comfyui.md": "integrations/comfyui/README.md",

@@ -208,13 +208,13 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             write_png(Path("bodies", f"{name}_{person}.png"), silhouette(96, 72, seed=person))
         write_png(Path("visible", f"{name}_0.png"), silhouette(96, 72) & (np.arange(96)[:, None] < 60))
     annotations, images = write_coco(tmp_path / "made", person=True)
-    for name in ("coco", "coco/images", "val2017", "people/images", "objects/images"):
+    for name in ("coco", "coco/images", "val2017", "coco-people/images", "objects/images"):
         shutil.copytree(images, name)
     for name in (
         "instances.json",
         "instances_val2017.json",
         "coco/instances_train.json",
-        "people/people_train.json",
+        "coco-people/people_train.json",
         "objects/instances_train.json",
     ):
         shutil.copy(annotations, name)
