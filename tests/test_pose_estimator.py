@@ -253,7 +253,8 @@ def test_people_largest_first() -> None:
 
 def test_real_detector(tmp_path: Path) -> None:
     people = PersonDetector(*tiny_detector({0: "person"}), threshold=0.0)(photograph(90, 140))
-    assert people and all(0 <= x0 < x1 <= 140 and 0 <= y0 < y1 <= 90 for (x0, y0, x1, y1), _ in people)
+    boxes = [person.box_xyxy for person in people]
+    assert boxes and all(0 <= x0 < x1 <= 140 and 0 <= y0 < y1 <= 90 for x0, y0, x1, y1 in boxes)
     model, processor = tiny_detector({0: "dog", 1: "Person"})
     assert PersonDetector(model, processor, threshold=0.99)(photograph(90, 140)) == []
     model.save_pretrained(tmp_path)
