@@ -141,6 +141,28 @@ def test_another_version_and_another_database_are_refused(tmp_path: Path) -> Non
         Manifest(tmp_path, {})
 
 
+def test_a_manifest_that_is_refused_keeps_no_lock(tmp_path: Path) -> None:
+    put(tmp_path)
+    whole = (tmp_path / PATH).read_bytes()
+    (tmp_path / PATH).write_bytes(b"\0" * len(whole))
+    with pytest.raises(InputError, match="damaged") as refused:
+        Manifest(tmp_path, {})
+    (tmp_path / PATH).write_bytes(whole)
+    with Manifest(tmp_path, {}) as manifest:  # while the error is still there, and all that hangs on it
+        assert manifest.settled(DONE.id) is None
+    assert refused.value
+
+
+@pytest.mark.parametrize(("at", "byte", "sentence"), [(18, 3, "cannot be written"), (20, 1, "or damaged")])
+def test_a_header_that_forbids_to_write_is_refused(tmp_path: Path, at: int, byte: int, sentence: str) -> None:
+    put(tmp_path)
+    content = bytearray((tmp_path / PATH).read_bytes())
+    content[at] = byte
+    (tmp_path / PATH).write_bytes(content)
+    with pytest.raises(InputError, match=f"{PATH}.*{sentence}"):
+        Manifest(tmp_path, {})
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=200), st.integers(0, 20_000))
 def test_a_damaged_manifest_is_read_or_refused_in_a_sentence(tmp_path: Path, noise: bytes, at: int) -> None:

@@ -199,7 +199,8 @@ def check_both(given: Any) -> None:
         if (image := answer(as_image, given)) is not None:
             assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         if (mask := answer(as_mask, given, size_hw)) is not None:
-            assert mask.dtype == bool and mask.shape == size_hw and 0 < mask.sum() < mask.size
+            assert mask.dtype == bool and mask.shape == size_hw and mask.any()
+            assert not mask.all() or given.dtype in (np.bool_, torch.bool)  # what is bool may be full
 
 
 def answer(reader: Any, *arguments: Any) -> Any:
@@ -210,6 +211,13 @@ def answer(reader: Any, *arguments: Any) -> Any:
         sentence = str(error)
     assert sentence.isprintable()
     return None
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 0, 4), (0, 5, 3), (5, 0), (0,), (0, 0)])
+@pytest.mark.parametrize("kind", ["u1", "?", "f4"])
+def test_nothing_at_all_is_no_mask(shape: tuple[int, ...], kind: str) -> None:
+    with pytest.raises(InputError, match="a mask is"):
+        as_mask(np.zeros(shape, kind), (3, 3))
 
 
 @pytest.mark.parametrize("value", [None, 3, "a.png", b"", [[1]], Path("a.png"), {"a": 1}])

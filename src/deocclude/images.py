@@ -272,11 +272,11 @@ def _mask_levels(mask: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     else:
         _check_form(mask, "mask")
         levels = _as_array(mask) if _is_tensor(mask) else np.asarray(mask)
-        if levels.ndim == 3 and levels.shape[2] in (3, 4) and levels.dtype == np.uint8:
+        if levels.ndim == 3 and levels.shape[2] in (3, 4) and levels.dtype == np.uint8 and levels.size:
             levels = _pil_to_levels(Image.fromarray(levels))
         if levels.ndim > 2:
             levels = levels.reshape([n for n in levels.shape if n != 1])
-    if levels.ndim != 2 or levels.dtype.kind not in "buif":
+    if levels.ndim != 2 or levels.dtype.kind not in "buif" or not levels.size:
         raise InputError(f"a mask is (H, W) and holds numbers; got {levels.dtype} {levels.shape}")
     return levels
 

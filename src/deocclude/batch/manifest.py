@@ -96,15 +96,19 @@ class Manifest:
         except OSError as error:
             raise InputError(f"{folder}: cannot write results there ({error.strerror or error})") from error
         path = folder / f"manifest-{self.shard.tag}.sqlite"
-        self._lock = _lock(folder / f".manifest-{self.shard.tag}.lock")
-        self._own = _open(path, writable=True)
-        self._others = [_open(other) for other in _paths(folder) if other != path]
-        if not overwrite:
-            self._refuse_other_results(content)
-        with self._own:
-            self._own.execute(
-                "INSERT OR REPLACE INTO configurations VALUES (?, ?)", (self.configuration_sha256, content)
-            )
+        with contextlib.ExitStack() as opened:  # a manifest that is refused does not keep the lock
+            opened.enter_context(contextlib.closing(_lock(folder / f".manifest-{self.shard.tag}.lock")))
+            self._own = opened.enter_context(contextlib.closing(_open(path, writable=True)))
+            self._others = [
+                opened.enter_context(contextlib.closing(_open(other))) for other in _paths(folder) if other != path
+            ]
+            if not overwrite:
+                self._refuse_other_results(content)
+            with _readable(self._own, path), self._own:
+                self._own.execute(
+                    "INSERT OR REPLACE INTO configurations VALUES (?, ?)", (self.configuration_sha256, content)
+                )
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +116,7 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for connection in (self._own, *self._others, self._lock):
-            connection.close()
+        self._opened.close()
 
     def settled(self, picture_id: str, *, retry_failed: bool = False) -> str | None:
         """The input hash for which this picture need not be done again; None where it must be.
@@ -239,17 +242,21 @@ def _open(path: Path, *, writable: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=60)
     except sqlite3.Error as error:
         raise InputError(f"{path}: cannot be opened ({error})") from error
-    with _readable(connection, path):
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if writable and version == 0:
-            connection.executescript(_TABLES)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        elif version not in (0, _VERSION):
-            raise InputError(f"{path}: was written by another version of deocclude; choose another --output")
-        elif version == 0:  # another shard is just making it
-            connection.close()
-            connection = sqlite3.connect(":memory:")
-            connection.executescript(_TABLES)
+    try:
+        with _readable(connection, path):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if writable and version == 0:
+                connection.executescript(_TABLES)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version not in (0, _VERSION):
+                raise InputError(f"{path}: was written by another version of deocclude; choose another --output")
+            elif version == 0:  # another shard is just making it
+                connection.close()
+                connection = sqlite3.connect(":memory:")
+                connection.executescript(_TABLES)
+    except InputError:
+        connection.close()
+        raise
     return connection
 
 
@@ -262,6 +269,8 @@ def _readable(connection: sqlite3.Connection, path: Path | None = None) -> Itera
         if isinstance(error, InputError):
             raise
         name = path or _path_of(connection)
+        if "readonly" in str(error):
+            raise InputError(f"{name}: cannot be written; choose another --output") from error
         raise InputError(f"{name}: not a manifest of 'deocclude batch', or damaged ({error}); move it away") from error
 
 
