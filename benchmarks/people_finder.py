@@ -201,7 +201,10 @@ for line in sys.stdin:
         output = Path(self._folder.name) / "people.npz"
         self._process.stdin.write(f"{path.resolve()}\t{output}\n")
         self._process.stdin.flush()
-        seconds = float(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the other checkout's interpreter ended at {path} (exit code {self._process.wait()})")
+        seconds = float(answer)
         with np.load(output) as masks:
             return [masks[name] for name in masks.files], seconds
 
