@@ -79,6 +79,8 @@ def test_invented_pixels_are_marked_in_the_files(tmp_path: Path, source: Source)
 
 def test_several_candidates_come_with_their_spread(tmp_path: Path, source: Source) -> None:
     class Draws(Noise):
+        draws_candidates = True
+
         def candidates(self, image: Any, completion: Any, count: int, **given: Any) -> Any:
             import torch
 

@@ -222,7 +222,7 @@ def test_a_kept_prior_changes_nothing_but_the_last_digits(pictures: list[str], t
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["segmenter", "--family", "diffusion"], "the segmenter is feedforward's"),
+        (["segmenter", "--family", "diffusion"], "leave it out for segmenter"),
         (["mask-completion", "--design", "mask-1"], "--design is not for --family feedforward"),
         (["mask-completion", *DIFFUSION, "--templates", "none"], "--templates is not for --family diffusion"),
         (
