@@ -246,7 +246,7 @@ def test_a_bad_photograph_is_refused_in_a_sentence(steps: Steps, tmp_path: Path,
 @pytest.mark.parametrize(
     ("wishes", "problem"),
     [
-        ((False, "a red coat", "", None, 1, 0), "reads no words"),
+        ((False, "a red coat", "", None, 1, 0), "reads no prompt"),
         ((False, "", "1,2", None, 1, 0), "a box is four numbers"),
         ((False, "", "", None, 4, 0), "one answer"),
     ],
@@ -266,7 +266,7 @@ def test_joints_are_for_methods_that_read_them(steps: Steps, tmp_path: Path) -> 
     moved = [{"person": 0, "joint": "left-knee", "x": 20.0, "y": 50.0}]
     with pytest.raises(gr.Error) as refusal:
         completed(steps, session, {**value, "moved": moved})
-    assert "reads no joints" in refusal.value.message
+    assert "reads no keypoints" in refusal.value.message
 
 
 def test_nobody_chosen_is_said(steps: Steps, tmp_path: Path) -> None:
