@@ -107,7 +107,7 @@ def is_read(run: Callable[..., Any], mask: str, rgb: str, first: dict[str, Any],
     try:
         one, two = run(mask, rgb, **first), run(mask, rgb, **second)
     except InputError as error:
-        if not re.search(f"'({mask}|{rgb})' reads no \w+.*; ", str(error)) or "\n" in str(error):
+        if not re.search(rf"'({mask}|{rgb})' reads no \w+.*; ", str(error)) or "\n" in str(error):
             raise
         return False
     assert not all(np.array_equal(a, b) for a, b in zip(one, two, strict=True)), "accepted and dropped"
