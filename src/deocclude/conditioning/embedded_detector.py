@@ -28,11 +28,11 @@ MAX_PART = 0.8
 """A box of which more lies in that of a surer person is a part of that person."""
 NANODET_ALONE = 0.7
 """Factor of a score of NanoDet's that MoveNet does not confirm."""
-MOVENET_ALONE = 0.8
+MOVENET_ALONE = 0.6
 """The same the other way round."""
-MOVENET_SCALE = 2.0
+MOVENET_SCALE = 1.5
 """MoveNet's scores are products of two; so many times, at most 1, they are comparable with NanoDet's."""
-THRESHOLD = 0.4
+THRESHOLD = 0.35
 """Below it no person is reported."""
 
 
